@@ -1,0 +1,38 @@
+// Node's clock as a port: remaining time, timeouts and pauses only; due times belong to the database's clock.
+
+/** Local time for deadlines and pauses. Replaced in tests by the clock of `izta/testing`. */
+export interface Clock {
+  /** Milliseconds that only ever grow; the zero is arbitrary. */
+  now(): number
+  /** Calls back once after `ms`; returns what takes the timer back. */
+  after(ms: number, callback: () => void): () => void
+}
+
+/** The process's own clock. */
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  after(ms, callback) {
+    // A longer setTimeout would overflow its 32 bits and fire at once.
+    const longest = 2 ** 31 - 1
+    let timer = setTimeout(function fire() {
+      ms -= longest
+      if (ms > 0) timer = setTimeout(fire, Math.min(ms, longest))
+      else callback()
+    }, Math.min(Math.max(0, ms), longest))
+    return () => clearTimeout(timer)
+  },
+}
+
+/** Resolves after `ms`, or at once when the signal aborts. */
+export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve()
+    const end = () => {
+      cancel()
+      signal?.removeEventListener('abort', end)
+      resolve()
+    }
+    const cancel = clock.after(ms, end)
+    signal?.addEventListener('abort', end, { once: true })
+  })
+}
