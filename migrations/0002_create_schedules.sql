@@ -1,0 +1,38 @@
+-- Creates the schedules and the record of which deployment synced them last.
+--
+-- made_until is a cursor: every slot up to it has been dealt with. Advancing it by compare-and-set in the very
+-- statement that inserts the tasks is what makes a slot give exactly one task, whatever ticks run at once.
+--
+-- Locks: none that matters, all objects are new.
+
+create table izta.schedule (
+  name text not null,
+  app text,                                -- whose definitions it belongs to; null: made by schedules.put
+  job text not null,
+  payload json not null,
+  queue text not null,
+  priority smallint not null,
+  max_attempts smallint not null,
+  rule json not null,
+  missed text not null,
+  overlap text not null,
+  hash text not null,                      -- of the definition: tells whether it has changed
+  paused boolean not null default false,
+  made_until timestamptz not null,
+  plan_at timestamptz not null,            -- when the next slots must be made
+  created_at timestamptz not null,
+  updated_at timestamptz not null,
+  constraint schedule_pkey primary key (name),
+  constraint schedule_missed_check check (missed in ('once', 'skip', 'all')),
+  constraint schedule_overlap_check check (overlap in ('allow', 'skip'))
+);
+
+create index schedule_plan_at on izta.schedule (plan_at) where not paused;
+comment on index izta.schedule_plan_at is 'schedules whose slots must be made';
+
+-- The newest deployment that has synced its definitions, so that an older one does not undo them.
+create table izta.app (
+  name text not null,
+  deployed_at timestamptz not null,
+  constraint app_pkey primary key (name)
+);

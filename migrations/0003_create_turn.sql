@@ -1,0 +1,251 @@
+-- Creates the hot path: one call of a runner that settles what has ended and claims what is due.
+--
+-- A function, not one statement of CTEs: settle and claim are separate statements inside, so the claim sees what
+-- the settle freed and the children it made, and no row is both deleted and claimed. Plans stay cached in the
+-- server whatever the driver. The name carries a version and the function is never replaced, so that old and new
+-- runners work side by side during a deployment.
+--
+-- The planner settings pin index plans whatever the statistics of a table that is empty one moment and full the
+-- next; search_path keeps other schemas' operators out.
+--
+-- Arguments: p_ … the ended tasks, by position; c_ … the children of finished ones, whose c_parents are positions
+-- in p_ids; p_watch: running tasks whose cancellation is asked for.
+--
+-- Kinds of outcome, and what becomes of the task:
+--   finish   finished, with the result in the body      retry    due after the delay, one attempt more
+--   fail     failed, one attempt more                   defer    due after the delay, no attempt
+--   drop     failed without an attempt                  release  due again as it was, no attempt
+--   cancel   cancelled
+-- A task marked for cancellation becomes cancelled whatever its kind, except when it finished.
+--
+-- Rows returned, told apart by "row"; all but the first have only id, queue, job and key:
+--   claimed    a task to run           cancel   a watched task that is to be cancelled
+--   unsettled  an outcome whose lease is no longer held: it changed nothing
+--   skipped    a child whose key is held by another unfinished task
+--   wake       another queue that children made due, and that wants a runner
+--
+-- Locks: none that matters, the function is new.
+
+create function izta.turn_1(
+  p_lease uuid, p_lease_ms bigint, p_queues text[], p_limit integer, p_reply_bytes bigint,
+  p_ids uuid[], p_claims integer[], p_kinds text[], p_bodies text[], p_delays_ms bigint[], p_keep_seconds bigint[],
+  p_watch uuid[],
+  c_parents integer[], c_ids uuid[], c_queues text[], c_jobs text[], c_payloads text[], c_priorities smallint[],
+  c_max_attempts smallint[], c_delays_ms bigint[], c_run_at timestamptz[], c_keys text[], c_key_until text[])
+returns table (
+  "row" text, id uuid, queue text, job text, key text, payload json, priority smallint, attempt smallint,
+  max_attempts smallint, losses smallint, claims integer, cancel boolean, skip_overlap boolean, parent uuid,
+  schedule text, slot_ms bigint, created_ms bigint, due_ms bigint, waited_ms bigint)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $turn$
+#variable_conflict use_column
+declare
+  v_now constant timestamptz not null := izta.now();
+  -- Error entries get their instant here, from the only clock; 25 of them are kept.
+  v_entry constant text not null := '{"at":' || (date_part('epoch', v_now) * 1000)::bigint || ',';
+  v_ns integer[];
+  v_ids uuid[];
+  v_kinds text[];
+  v_bodies text[];
+  v_delays_ms bigint[];
+  v_keep_seconds bigint[];
+  v_finished boolean[];
+  v_settled boolean[];
+  v_made uuid[];
+  v_queues text[];
+  v_priorities smallint[];
+begin
+  if cardinality(p_ids) > 0 then
+    -- Waits for other locks (only the claim skips): a skipped settle would run a finished task again.
+    select coalesce(array_agg(s.n), '{}'), coalesce(array_agg(s.id), '{}'), array_agg(s.kind), array_agg(s.body),
+      array_agg(s.delay_ms), array_agg(s.keep_seconds)
+    into v_ns, v_ids, v_kinds, v_bodies, v_delays_ms, v_keep_seconds
+    from (
+      select i.n, t.id, i.delay_ms, i.keep_seconds,
+        case when t.cancel and i.kind <> 'finish' then 'cancel' else i.kind end as kind,
+        case when t.cancel and i.kind not in ('finish', 'cancel') then null else i.body end as body
+      from unnest(p_ids, p_claims, p_kinds, p_bodies, p_delays_ms, p_keep_seconds)
+        with ordinality as i(id, claims, kind, body, delay_ms, keep_seconds, n)
+      join izta.task t on t.id = i.id
+      where t.lease = p_lease and t.claims = i.claims
+      order by t.id
+      for update of t) s;
+
+    with gone as (
+      delete from izta.task t
+      using unnest(v_ids, v_kinds, v_bodies, v_keep_seconds) as i(id, kind, body, keep_seconds)
+      where t.id = i.id and i.kind in ('finish', 'fail', 'drop', 'cancel')
+      returning t.*, i.kind, i.body, i.keep_seconds, i.kind = 'finish' and i.keep_seconds = 0 as bare)
+    insert into izta.history (id, queue, job, status, payload, result, errors, priority, attempt, max_attempts,
+      losses, key, key_until, parent, schedule, slot, created_at, due_at, finished_at, expires_at)
+    select id, queue, job,
+      case kind when 'finish' then 'finished' when 'cancel' then 'cancelled' else 'failed' end,
+      case when not bare then payload end,
+      case when kind = 'finish' and not bare then body::json end,
+      case
+        when kind = 'finish' or body is null then errors
+        else (coalesce(errors, '{}') || (v_entry || substr(body, 2))::json)
+          [greatest(1, coalesce(cardinality(errors), 0) - 23):]
+      end,
+      priority, attempt + (kind in ('finish', 'fail'))::integer, max_attempts, losses, key, key_until, parent,
+      schedule, slot, created_at, due_at, v_now,
+      v_now + case when bare then interval '1 day' else keep_seconds * interval '1 second' end
+    from gone
+    on conflict on constraint history_pkey do nothing;
+
+    if v_kinds && array['retry', 'defer', 'release'] then
+      update izta.task t set
+        lease = null,
+        run_at = case when i.kind = 'release' then t.due_at else v_now + i.delay_ms * interval '1 ms' end,
+        due_at = case when i.kind = 'release' then t.due_at else v_now + i.delay_ms * interval '1 ms' end,
+        attempt = t.attempt + (i.kind = 'retry')::integer,
+        errors = case
+          when i.kind = 'retry'
+          then (coalesce(t.errors, '{}') || (v_entry || substr(i.body, 2))::json)
+            [greatest(1, coalesce(cardinality(t.errors), 0) - 23):]
+          else t.errors
+        end
+      from unnest(v_ids, v_kinds, v_bodies, v_delays_ms) as i(id, kind, body, delay_ms)
+      where t.id = i.id and i.kind in ('retry', 'defer', 'release');
+    end if;
+
+    if cardinality(c_ids) > 0 then
+      v_finished := array_fill(false, array[cardinality(p_ids)]);
+      for n in 1 .. cardinality(v_ns) loop
+        v_finished[v_ns[n]] := v_kinds[n] = 'finish';
+      end loop;
+      with made as (
+        insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until,
+          parent, created_at)
+        select c.id, c.queue, c.job, c.payload::json, c.priority, c.max_attempts, w.at, w.at, c.key, c.key_until,
+          p_ids[c.parent], v_now
+        from unnest(c_parents, c_ids, c_queues, c_jobs, c_payloads, c_priorities, c_max_attempts, c_delays_ms,
+          c_run_at, c_keys, c_key_until)
+          as c(parent, id, queue, job, payload, priority, max_attempts, delay_ms, run_at, key, key_until)
+        cross join lateral (select coalesce(c.run_at, v_now + c.delay_ms * interval '1 ms') as at) w
+        where v_finished[c.parent]
+        -- One order for everybody, or two inserts of mixed keys deadlock.
+        order by c.job, c.key, c.id
+        on conflict do nothing
+        returning id, queue, run_at)
+      select coalesce(array_agg(id), '{}'), array_agg(distinct queue) filter (where run_at <= v_now)
+      into v_made, v_queues from made;
+
+      if cardinality(v_made) < cardinality(c_ids) then
+        for "row", id, queue, job, key in
+          select 'skipped', c.id, c.queue, c.job, c.key
+          from unnest(c_parents, c_ids, c_queues, c_jobs, c_keys) as c(parent, id, queue, job, key)
+          where v_finished[c.parent] and c.id <> all (v_made)
+        loop
+          return next;
+        end loop;
+      end if;
+
+      insert into izta.queue (name) select distinct q.name from unnest(c_queues) q(name)
+      where not exists (select from izta.queue o where o.name = q.name)
+      order by q.name on conflict do nothing;
+
+      -- A runner of all queues, or of the child's, finds the child itself.
+      if cardinality(p_queues) > 0 and v_queues is not null then
+        for "row", id, queue, job, key in
+          with stale as materialized (
+            select q.name from izta.queue q
+            where q.name = any (v_queues) and q.name <> all (p_queues) and not q.paused
+              and q.woken_at < v_now - interval '1 second'),
+          marked as (
+            update izta.queue q set woken_at = v_now
+            where q.name = any (array(
+              select l.name from izta.queue l where l.name in (select s.name from stale s)
+              order by l.name for no key update skip locked)))
+          select 'wake', null, s.name, null, null from stale s
+        loop
+          return next;
+        end loop;
+      end if;
+    end if;
+
+    if cardinality(v_ids) < cardinality(p_ids) then
+      v_settled := array_fill(false, array[cardinality(p_ids)]);
+      for n in 1 .. cardinality(v_ns) loop
+        v_settled[v_ns[n]] := true;
+      end loop;
+      for "row", id, queue, job, key in
+        select 'unsettled', i.id, null, null, null
+        from unnest(p_ids) with ordinality as i(id, n)
+        where not v_settled[i.n]
+      loop
+        return next;
+      end loop;
+    end if;
+  end if;
+
+  if cardinality(p_watch) > 0 then
+    for "row", id, queue, job, key in
+      select 'cancel', t.id, null, null, null
+      from unnest(p_watch) w(id)
+      join izta.task t on t.id = w.id
+      where t.cancel and t.lease = p_lease
+    loop
+      return next;
+    end loop;
+  end if;
+
+  if p_limit > 0 then
+    -- One probe per priority and queue, priorities outermost; queues in another order each time, so that none starves.
+    select array_agg(q.name order by p.priority, q.place), array_agg(p.priority::smallint order by p.priority, q.place)
+    into v_queues, v_priorities
+    from (
+      select q.name, random() as place from izta.queue q where cardinality(p_queues) = 0 and not q.paused
+      union all
+      select n.name, random() from unnest(p_queues) n(name)
+      where not exists (select from izta.queue q where q.name = n.name and q.paused)) q
+    cross join generate_series(0, 9) p(priority);
+
+    return query
+      with due as materialized (
+        select x.id, x.bytes
+        from unnest(v_queues, v_priorities) p(queue, priority)
+        cross join lateral (
+          select t.id, octet_length(t.payload::text) as bytes
+          from izta.task t
+          where t.queue = p.queue and t.priority = p.priority and t.run_at <= v_now
+          order by t.run_at
+          limit p_limit
+          for no key update of t skip locked) x
+        limit p_limit),
+      fitting as (
+        select s.id
+        from (select d.id, sum(d.bytes) over (rows unbounded preceding) - d.bytes as bytes_before from due d) s
+        where s.bytes_before < p_reply_bytes)
+      update izta.task t set
+        lease = p_lease,
+        run_at = v_now + p_lease_ms * interval '1 ms',
+        losses = t.losses + (t.lease is not null)::integer,
+        claims = t.claims + 1,
+        key_until = nullif(t.key_until, 'started')
+      where t.id = any (array(select f.id from fitting f))
+      -- Instants as milliseconds: the text of a timestamp depends on settings of the session.
+      returning 'claimed', t.id, t.queue, t.job, t.key, t.payload, t.priority, t.attempt, t.max_attempts, t.losses,
+        t.claims, t.cancel, t.skip_overlap, t.parent, t.schedule, (date_part('epoch', t.slot) * 1000)::bigint,
+        (date_part('epoch', t.created_at) * 1000)::bigint, (date_part('epoch', t.due_at) * 1000)::bigint,
+        (date_part('epoch', v_now - t.due_at) * 1000)::bigint;
+
+    -- Nothing due: the next enqueue must wake a runner again. Never waits behind somebody else's lock.
+    if not found and exists (
+      select from izta.queue q
+      where (cardinality(p_queues) = 0 or q.name = any (p_queues)) and q.woken_at > '-infinity'
+    ) then
+      update izta.queue q set woken_at = '-infinity'
+      where q.name = any (array(
+        select l.name from izta.queue l
+        where (cardinality(p_queues) = 0 or l.name = any (p_queues)) and l.woken_at > '-infinity'
+        order by l.name for no key update skip locked));
+    end if;
+  end if;
+end
+$turn$;

@@ -1,0 +1,60 @@
+// The application's side of izta: one object with everything that can be asked of the queue.
+import { resolveConfig, withConfig, type Configured, type IztaOptions } from '../config.ts'
+import type { IztaEventName, IztaEvents } from '../telemetry.ts'
+import { createChanging, type Changing } from './change.ts'
+import { createEnqueuing, type Enqueuing } from './enqueue.ts'
+import { createReading, type Reading } from './read.ts'
+import { createSchedules, type Schedules } from './schedules.ts'
+
+/** Enqueue, read, change and schedule tasks. Made by `createIzta`. */
+export interface Izta extends Enqueuing, Reading, Changing, Configured {
+  readonly schedules: Schedules
+  /**
+   * Brings the schema up to date and stores the queues and schedules of the definitions. Safe to run at any time and
+   * by several at once; run it when deploying, never when a function starts.
+   */
+  migrate(): Promise<{ readonly applied: readonly string[] }>
+  /** Calls `listener` for each event of this process; returns what ends that. See docs/telemetry.md. */
+  on<Name extends IztaEventName>(name: Name, listener: (event: IztaEvents[Name]) => void): () => void
+  /** Ends the connections that the adapter opened itself. */
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/**
+ * Makes an izta instance. Connects with the first call, not before.
+ *
+ * @throws {DefinitionError} when an option is wrong, two jobs have one id, or two schedules one name.
+ *
+ * @example
+ * ```ts
+ * import { createIzta } from 'izta'
+ * import { pgDatabase } from 'izta/pg'
+ *
+ * export const izta = createIzta({ database: pgDatabase('postgres://localhost/app'), jobs: [divide] })
+ * const { id } = await izta.enqueue(divide, { numerator: 1, denominator: 2 })
+ * ```
+ */
+export function createIzta(options: IztaOptions): Izta {
+  const config = resolveConfig(options)
+  const close = async () => config.database.close?.()
+  const izta = {
+    ...createEnqueuing(config),
+    ...createReading(config),
+    ...createChanging(config),
+    schedules: createSchedules(config),
+    on: config.events.on,
+    close,
+    [Symbol.asyncDispose]: close,
+    async migrate() {
+      const [{ migrate }, { syncDefinitions }] = await Promise.all([
+        import('../db/migrate.ts'),
+        import('../scheduler.ts'),
+      ])
+      const migrated = await migrate(config.givenDatabase, { schema: config.schema })
+      await syncDefinitions(config)
+      return migrated
+    },
+  }
+  return withConfig(izta, config)
+}

@@ -1,0 +1,97 @@
+// Schedules by API: see, pause, trigger, preview, and make dynamic ones.
+import { uuidv7 } from 'uuidv7'
+import type { ResolvedConfig } from '../config.ts'
+import { OptionError, StateError } from '../errors.ts'
+import { parseRule, type Schedule } from '../job/schedule.ts'
+import { showValue } from '../options.ts'
+import { readNames } from '../store/queues.ts'
+import {
+  listSchedulesStatement,
+  pauseScheduleStatement,
+  readDatabaseNow,
+  readSchedules,
+  readSyncReply,
+  removeScheduleStatement,
+  resumeScheduleStatement,
+  syncSchedulesStatement,
+  triggerScheduleStatement,
+  type ScheduleInfo,
+} from '../store/schedules.ts'
+import { runStatement } from './statement.ts'
+
+export interface Schedules {
+  /** Every stored schedule, by name. */
+  list(): Promise<ScheduleInfo[]>
+  /** Its tasks that have not started go; running ones end normally. */
+  pause(name: string): Promise<void>
+  /** Goes on; slots that were missed are treated as `missed` says. */
+  resume(name: string): Promise<void>
+  /** Makes one task now, beside the slots. */
+  trigger(name: string): Promise<{ readonly id: string }>
+  /** The next `count` slots (1 to 1,000, default 5) from now on. */
+  preview(name: string, count?: number): Promise<Date[]>
+  /** Stores a dynamic schedule, or changes it; definitions in code leave it alone. */
+  put(schedule: Schedule): Promise<void>
+  /** Removes a dynamic schedule and its tasks that have not started; false when there is none. */
+  remove(name: string): Promise<boolean>
+}
+
+export function createSchedules(config: ResolvedConfig): Schedules {
+  const notFound = (name: string) =>
+    new StateError('schedule-not-found', `There is no schedule ${showValue(name)}: the scheduler stores those in code.`)
+
+  async function find(name: string): Promise<{ schedule: ScheduleInfo; now: Date }> {
+    const rows = await runStatement(config, listSchedulesStatement(name))
+    const [schedule] = readSchedules(rows)
+    const now = readDatabaseNow(rows)
+    if (schedule === undefined || now === undefined) throw notFound(name)
+    return { schedule, now }
+  }
+
+  return {
+    list: async () => readSchedules(await runStatement(config, listSchedulesStatement(undefined))),
+    async pause(name) {
+      const changed = await runStatement(config, pauseScheduleStatement(name))
+      if (changed.length === 0) await find(name)
+    },
+    async resume(name) {
+      const changed = await runStatement(config, resumeScheduleStatement(name))
+      if (changed.length === 0) await find(name)
+    },
+    async trigger(name) {
+      const id = uuidv7()
+      const [row] = await runStatement(config, triggerScheduleStatement(name, id))
+      if (row?.['queue'] === undefined || row['queue'] === null) throw notFound(name)
+      await config.wakes.wake([row['queue']])
+      return { id }
+    },
+    async preview(name, count = 5) {
+      if (!Number.isInteger(count) || count < 1 || count > 1000) {
+        throw new OptionError('count', `schedules.preview: option "count": expected 1 to 1000; got ${showValue(count)}.`)
+      }
+      const { schedule, now } = await find(name)
+      // Cron parsing is large and slow to load: only those who ask for it pay.
+      const { slotsAfter } = await import('../job/slots.ts')
+      return slotsAfter(parseRule(schedule.rule), now).take(count).toArray()
+    },
+    async put(schedule) {
+      const { scheduleRow } = await import('../scheduler.ts')
+      const row = await scheduleRow(schedule, config)
+      const request = { app: undefined, deployedAt: undefined, removeMissing: false, schedules: [row] }
+      const reply = readSyncReply(await runStatement(config, syncSchedulesStatement(request)))
+      if (reply.foreign.length > 0) {
+        throw new StateError(
+          'schedule-in-code',
+          `Schedule "${schedule.name}" is defined in code: change it there, or give the dynamic one another name.`,
+        )
+      }
+    },
+    async remove(name) {
+      const removed = readNames(await runStatement(config, removeScheduleStatement(name)))
+      if (removed.length > 0) return true
+      const [schedule] = readSchedules(await runStatement(config, listSchedulesStatement(name)))
+      if (schedule === undefined) return false
+      throw new StateError('schedule-in-code', `Schedule "${name}" is defined in code: remove it there and deploy.`)
+    },
+  }
+}

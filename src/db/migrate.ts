@@ -1,0 +1,219 @@
+// Brings the schema to this version: each migration in one statement that is safe to send twice and to race.
+
+import { createHash } from 'node:crypto'
+import { readFile, readdir } from 'node:fs/promises'
+import { systemClock } from '../clock.ts'
+import { DatabaseError, IztaError, SchemaTooNewError } from '../errors.ts'
+import { bindSchema, type Database, type Statement } from './database.ts'
+import { repeat } from './repeat.ts'
+import { isDatabaseError } from './transient.ts'
+
+export interface MigrateOptions {
+  readonly schema: string
+  /** Holds `NNNN_verb_object.sql`, and ends in a slash. @internal */
+  readonly folder?: URL
+}
+
+export interface SchemaState {
+  readonly state: 'not-migrated' | 'pending' | 'current' | 'too-new'
+  /** Names of this version's migrations that the database has, and of those that it lacks. */
+  readonly applied: readonly string[]
+  readonly pending: readonly string[]
+  /** Names of migrations in the database that this version does not know. */
+  readonly unknown: readonly string[]
+}
+
+interface Migration {
+  readonly id: number
+  readonly name: string
+  readonly text: string
+  readonly checksum: string
+  readonly breaking: boolean
+}
+
+interface AppliedMigration {
+  readonly name: string
+  readonly checksum: string
+  readonly breaking: boolean
+}
+
+/** Both `src/db` and `dist/db` are two levels below the package's root. */
+const packagedMigrations = new URL('../../migrations/', import.meta.url)
+
+const readApplied = `
+-- Which migrations the database has; the table holds a few rows.
+select name, checksum, breaking from izta.migration order by id`
+
+/**
+ * Applies what is missing and returns its names, also when a concurrent call was faster. Each migration is one
+ * transaction; a failure leaves those before it applied.
+ *
+ * @throws {SchemaTooNewError} when a newer izta made a change that this version cannot work with.
+ * @throws {DatabaseError} with code `migration-changed` when an applied migration's file has changed.
+ */
+export async function migrate(database: Database, options: MigrateOptions): Promise<{ applied: string[] }> {
+  const migrations = await readMigrations(options.folder)
+  const before = await readState(database, options.schema, migrations)
+  if (before.state === 'too-new') throw tooNew(before)
+  const pending = migrations.filter(({ name }) => before.pending.includes(name))
+  for (const migration of pending) {
+    // oxlint-disable-next-line no-await-in-loop -- a migration builds on the one before
+    await apply(database, options.schema, migration, migrations)
+  }
+  return { applied: pending.map(({ name }) => name) }
+}
+
+/** Compares the database with this version's migrations, without changing anything. */
+export async function checkSchema(database: Database, options: MigrateOptions): Promise<SchemaState> {
+  return readState(database, options.schema, await readMigrations(options.folder))
+}
+
+async function apply(database: Database, schema: string, migration: Migration, all: readonly Migration[]) {
+  const statement = applyStatement(schema, migration)
+  try {
+    await repeat(database, systemClock, () => statement)
+  } catch (error) {
+    // Under repeatable read the block cannot see what a concurrent call committed while it waited for the lock.
+    const { applied } = await readState(database, schema, all).catch(() => ({
+      applied: [] as readonly string[],
+    }))
+    if (!applied.includes(migration.name)) throw failedMigration(migration, error)
+  }
+}
+
+async function readState(
+  database: Database,
+  schema: string,
+  migrations: readonly Migration[],
+): Promise<SchemaState> {
+  const rows = await readRows(database, schema)
+  const inDatabase = new Map(rows.map((row) => [row.name, row]))
+  const [applied, pending]: [string[], string[]] = [[], []]
+  for (const { name, checksum } of migrations) {
+    const row = inDatabase.get(name)
+    if (row !== undefined && row.checksum !== checksum) throw changed(name)
+    ;(row === undefined ? pending : applied).push(name)
+    inDatabase.delete(name)
+  }
+  const strangers = [...inDatabase.values()]
+  const unknown = strangers.map(({ name }) => name)
+  const isTooNew = strangers.some(({ breaking }) => breaking)
+  const own = rows.length === 0 ? 'not-migrated' : pending.length > 0 ? 'pending' : 'current'
+  return { state: isTooNew ? 'too-new' : own, applied, pending, unknown }
+}
+
+async function readRows(database: Database, schema: string): Promise<AppliedMigration[]> {
+  try {
+    const text = bindSchema(readApplied, schema)
+    const { rows } = await repeat(database, systemClock, () => ({ text, values: [] }))
+    return rows.map(({ name, checksum, breaking }) => ({
+      name: name ?? '',
+      checksum: checksum ?? '',
+      breaking: breaking === 't',
+    }))
+  } catch (error) {
+    if (IztaError.is(error) && error.code === 'not-migrated') return []
+    throw error
+  }
+}
+
+async function readMigrations(folder = packagedMigrations): Promise<Migration[]> {
+  const names = await readdir(folder).catch((cause: unknown) => {
+    throw new IztaError(
+      'migrations-missing',
+      `The migrations folder ${folder.pathname} cannot be read: run izta from its installed package, not from a bundle.`,
+      { cause },
+    )
+  })
+  const files = names.filter((name) => /^\d{4}_\w+\.sql$/.test(name)).toSorted()
+  return Promise.all(
+    files.map(async (file) => {
+      const text = await readFile(new URL(file, folder), 'utf8')
+      return {
+        id: Number(file.slice(0, 4)),
+        name: file.slice(0, -'.sql'.length),
+        text,
+        checksum: createHash('sha256').update(text).digest('hex'),
+        breaking: text.startsWith('--! breaking'),
+      }
+    }),
+  )
+}
+
+/**
+ * A DO block takes no parameters, so the values stand in its text. The schema is made only when it is missing:
+ * `create schema if not exists` needs the privilege to create it even where it exists.
+ */
+function applyStatement(schema: string, { id, name, text, checksum, breaking }: Migration): Statement {
+  const bound = bindSchema(text, schema)
+  const table = bindSchema('izta.migration', schema)
+  const body = `
+begin
+  perform pg_advisory_xact_lock(${lockKey(schema)});
+  if not exists (select from pg_catalog.pg_namespace where nspname = ${literal(schema)}) then
+    create schema ${bindSchema('izta', schema)};
+  end if;
+  if not exists (
+    select from pg_catalog.pg_tables where schemaname = ${literal(schema)} and tablename = 'migration'
+  ) then
+    create table ${table} (
+      id integer constraint migration_pkey primary key,
+      name text not null,
+      checksum text not null,
+      breaking boolean not null,
+      applied_at timestamptz not null default now()
+    );
+  end if;
+  if exists (select from ${table} where name = ${literal(name)}) then
+    return;
+  end if;
+  execute ${dollarQuoted(bound)};
+  insert into ${table} (id, name, checksum, breaking)
+  values (${id}, ${literal(name)}, ${literal(checksum)}, ${breaking});
+end`
+  return { text: `do ${dollarQuoted(body)}`, values: [] }
+}
+
+/** Two schemas of one database migrate independently. */
+function lockKey(schema: string): bigint {
+  return createHash('sha256').update(`izta.migrate.${schema}`).digest().readBigInt64BE()
+}
+
+function literal(value: string): string {
+  return `'${value.replaceAll("'", "''")}'`
+}
+
+function dollarQuoted(text: string): string {
+  let tag = '$m$'
+  for (let n = 1; text.includes(tag); n++) tag = `$m${n}$`
+  return `${tag}${text}${tag}`
+}
+
+function failedMigration({ name }: Migration, error: unknown): unknown {
+  if (!isDatabaseError(error)) return error
+  // A missing object inside a migration does not mean that the database is not migrated.
+  const code = error.code === 'not-migrated' ? 'database-error' : error.code
+  const reason = error.cause instanceof Error ? error.cause.message : error.message
+  return new DatabaseError(code, `Migration ${name} was not applied: ${reason}.`, {
+    cause: error,
+    retryable: error.retryable,
+    sqlState: error.sqlState,
+    outcome: error.outcome,
+  })
+}
+
+function changed(name: string): DatabaseError {
+  return new DatabaseError(
+    'migration-changed',
+    `Migration ${name} has changed since it was applied to this database: install an unchanged izta, or migrate a new database.`,
+    {},
+  )
+}
+
+function tooNew({ unknown }: SchemaState): SchemaTooNewError {
+  return new SchemaTooNewError(
+    'schema-too-new',
+    `The database has ${unknown.join(', ')} of a newer izta, beside which this version must not run: deploy the newer code.`,
+    {},
+  )
+}

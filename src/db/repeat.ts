@@ -1,0 +1,57 @@
+// Runs a statement again while the database is unreachable or busy, and knows when it may have run already.
+
+import { pause, type Clock } from '../clock.ts'
+import type { DatabaseError } from '../errors.ts'
+import type { Database, Row, Statement } from './database.ts'
+import { isDatabaseError } from './transient.ts'
+
+export const repeatDefaults = { attempts: 5, firstPauseMs: 50, longestPauseMs: 2_000 } as const
+
+export interface RepeatOptions {
+  /** Tries in all. */
+  readonly attempts?: number
+  /** Ends the pauses; a statement on its way is not interrupted. */
+  readonly signal?: AbortSignal
+  /** On the clock's scale: no pause goes beyond it. */
+  readonly deadlineMs?: number
+}
+
+export interface RepeatedReply {
+  readonly rows: Row[]
+  /** An earlier try may have been applied, so the rows may tell of its effects. */
+  readonly ambiguous: boolean
+}
+
+/**
+ * `build(true)` makes the statement once an earlier try may have been applied. When the tries run out the error
+ * with outcome `unknown` is thrown if there was one, because it still holds.
+ */
+export async function repeat(
+  database: Database,
+  clock: Clock,
+  build: (isRepeat: boolean) => Statement,
+  options: RepeatOptions = {},
+): Promise<RepeatedReply> {
+  const { attempts = repeatDefaults.attempts, signal, deadlineMs = Infinity } = options
+  let lost: DatabaseError | undefined
+  // oxlint-disable no-await-in-loop -- a try follows the one before
+  for (let attempt = 1; ; attempt++) {
+    const ambiguous = lost !== undefined
+    try {
+      return { rows: await database.query(build(ambiguous)), ambiguous }
+    } catch (error) {
+      if (!isDatabaseError(error) || !error.retryable) throw error
+      if (error.outcome === 'unknown') lost = error
+      const pauseMs = pauseAfter(attempt)
+      if (attempt >= attempts || clock.now() + pauseMs >= deadlineMs) throw lost ?? error
+      await pause(clock, pauseMs, signal)
+      if (signal?.aborted) throw lost ?? error
+    }
+  }
+}
+
+/** Full jitter, so that runners which failed together do not come back together. */
+function pauseAfter(attempt: number): number {
+  const { firstPauseMs, longestPauseMs } = repeatDefaults
+  return Math.random() * Math.min(longestPauseMs, firstPauseMs * 2 ** (attempt - 1))
+}

@@ -1,0 +1,52 @@
+// Every default in one place; each name ends in its unit.
+
+export const defaults = {
+  schema: 'izta',
+  queue: 'default',
+  /** 0 is first, 9 last. */
+  priority: 5,
+  maxAttempts: 3,
+  timeoutSeconds: 60,
+  backoff: { firstSeconds: 1, factor: 2, maxSeconds: 3600, jitter: 'full' },
+  retention: { finishedDays: 7, failedDays: 30 },
+  payloadLimitBytes: 1024 * 1024,
+  resultLimitBytes: 1024 * 1024,
+  keyLimitBytes: 512,
+  /** Containers inside containers; Postgres' own JSON parser gives up a little above. */
+  nestingLimit: 6000,
+  tasksPerCall: 10_000,
+  childrenPerTask: 1000,
+  errorsKept: 25,
+  /** A task whose process died so often has failed. */
+  lossCap: 3,
+  runner: {
+    concurrency: 10,
+    /** Between the signal of a timeout and the verdict that a handler is stuck. */
+    graceSeconds: 5,
+    /** What the lease outlives the invocation by. */
+    leaseMarginSeconds: 2,
+    /** Running handlers are told to stop this long before the deadline. */
+    stopSeconds: 5,
+    /** Of these, what is kept for the last settle. */
+    settleSeconds: 2,
+    /** While tasks run, cancellations are read at least this often. */
+    watchSeconds: 5,
+    /** Between an empty claim and the last look before leaving. */
+    lastLookMs: 50,
+    /** Lambda stops a chain of functions invoking each other after 16 hops. */
+    maxHops: 12,
+    keyedSettles: 4,
+    /** Between turns while the database refuses them. */
+    troublePauseMs: 1000,
+    /** Of settled bodies and children in one call, so that requests stay small. */
+    settleBytes: 8 * 1024 * 1024,
+  },
+  server: { pollSeconds: 2, termSeconds: 900, tickSeconds: 60, stopSeconds: 30 },
+  unknownJob: { firstSeconds: 5, maxSeconds: 600 },
+  wait: { timeoutSeconds: 60, firstPollMs: 100, maxPollMs: 2000 },
+  list: { pageSize: 100 },
+  schedule: { aheadSeconds: 120 },
+  prune: { rows: 5000 },
+  /** How long the bare row of a task with `finished: 'none'` still stops a repeated enqueue. */
+  ledgerDays: 1,
+} as const

@@ -1,0 +1,41 @@
+// How long a failed task waits before its next attempt.
+import { z } from 'zod'
+import { defaults } from '../defaults.ts'
+
+/** Exponential delay between attempts: `first × factorⁿ`, capped, with jitter. */
+export interface BackoffOptions {
+  /** Delay after the first failed attempt, in seconds. 0 to 86,400. @default 1 */
+  firstSeconds?: number
+  /** What the delay grows by with each attempt. 1 to 10. @default 2 */
+  factor?: number
+  /** The longest delay, in seconds. 0 to 2,592,000 (30 days). @default 3600 */
+  maxSeconds?: number
+  /**
+   * `'full'` draws the delay evenly between 0 and the computed value, so that tasks which failed together do not
+   * come back together; `'none'` takes the value itself.
+   * @default 'full'
+   */
+  jitter?: 'full' | 'none'
+}
+
+export type Backoff = Readonly<Required<BackoffOptions>>
+
+export const backoffSchema = z
+  .strictObject({
+    firstSeconds: z.number().min(0).max(86_400).default(defaults.backoff.firstSeconds),
+    factor: z.number().min(1).max(10).default(defaults.backoff.factor),
+    maxSeconds: z.number().min(0).max(2_592_000).default(defaults.backoff.maxSeconds),
+    jitter: z.enum(['full', 'none']).default(defaults.backoff.jitter),
+  })
+  .prefault({})
+
+/**
+ * The delay in milliseconds before attempt `failedAttempts + 1`.
+ *
+ * Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+ */
+export function retryDelayMs(backoff: Backoff, failedAttempts: number, random: () => number): number {
+  const { firstSeconds, factor, maxSeconds, jitter } = backoff
+  const ceilingMs = Math.min(maxSeconds, firstSeconds * factor ** (failedAttempts - 1)) * 1000
+  return Math.round(jitter === 'full' ? ceilingMs * random() : ceilingMs)
+}

@@ -1,0 +1,86 @@
+// Tasks: one stored run of a job, as the API shows it.
+import type { AnyJob, ErrorOutput, PayloadInput, ResultOutput } from './job.ts'
+
+/**
+ * Where a task stands: `pending` (waiting), `running` (leased), `failing` (an attempt failed, more are left), and
+ * three ends: `finished`, `failed`, `cancelled`.
+ */
+export type TaskStatus = 'pending' | 'running' | 'failing' | 'failed' | 'finished' | 'cancelled'
+
+export const taskStatuses = ['pending', 'running', 'failing', 'failed', 'finished', 'cancelled'] as const
+
+/**
+ * Why an attempt, or the whole task, failed. `thrown`: the handler threw. `declared`: it called `ctx.fail`.
+ * `timeout`: it ran too long. `result-refused`: what it returned cannot be stored. `lost`: its process died too
+ * often. `payload-refused`: the stored payload does not fit today's schema. `skipped`: `overlap: 'skip'`.
+ */
+export type FailureCode =
+  'thrown' | 'declared' | 'timeout' | 'result-refused' | 'lost' | 'payload-refused' | 'skipped'
+
+/** One entry of a task's error history. */
+export interface TaskError<Declared = unknown> {
+  readonly code: FailureCode
+  /** The attempt that failed, from 1; 0 where no attempt was made. */
+  readonly attempt: number
+  readonly at: Date
+  /** Name of the thrown error's class. */
+  readonly class: string
+  readonly message: string
+  readonly stack?: string
+  /** What the handler gave to `ctx.fail`, checked by the job's error schema. */
+  readonly error?: Declared
+}
+
+interface TaskFacts<J extends AnyJob> {
+  readonly id: string
+  /** The job's id. */
+  readonly job: string
+  readonly queue: string
+  readonly priority: number
+  /** As it was enqueued (the schema's input); undefined when `finished: 'none'` kept only the bare row. */
+  readonly payload: PayloadInput<J>
+  /** Runs that ended in success or failure. */
+  readonly attempt: number
+  readonly maxAttempts: number
+  /** Runs whose process died. */
+  readonly losses: number
+  readonly key: string | undefined
+  /** Id of the task whose handler enqueued this one. */
+  readonly parent: string | undefined
+  readonly schedule: string | undefined
+  readonly slot: Date | undefined
+  readonly enqueuedAt: Date
+  readonly dueAt: Date
+  /** One entry per failed attempt, oldest first; the last 25. */
+  readonly errors: readonly TaskError<ErrorOutput<J>>[]
+}
+
+interface Ended {
+  readonly finishedAt: Date
+  /** When the row goes. */
+  readonly expiresAt: Date
+}
+
+interface Failure<J extends AnyJob> {
+  /** Why the last attempt failed. */
+  readonly code: FailureCode
+  /** The declared error of the last attempt, undefined when it failed otherwise. */
+  readonly error: ErrorOutput<J> | undefined
+}
+
+/** A task as it is read back; narrow on `status`. */
+export type Task<J extends AnyJob = AnyJob> = TaskFacts<J> &
+  (
+    | { readonly status: 'pending' }
+    | { readonly status: 'running'; readonly leaseExpiresAt: Date }
+    | ({ readonly status: 'failing' } & Failure<J>)
+    | ({ readonly status: 'failed' } & Failure<J> & Ended)
+    | ({ readonly status: 'finished'; readonly result: ResultOutput<J> } & Ended)
+    | ({ readonly status: 'cancelled' } & Ended)
+  )
+
+/** A task that has ended. */
+export type EndedTask<J extends AnyJob = AnyJob> = Extract<
+  Task<J>,
+  { readonly status: 'finished' | 'failed' | 'cancelled' }
+>

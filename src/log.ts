@@ -1,0 +1,37 @@
+// Structured logs: a port that pino, Powertools and console-like loggers fit, and the default on the console.
+
+/** A logger: a sentence and its facts. */
+export interface Logger {
+  debug(message: string, facts?: Record<string, unknown>): void
+  info(message: string, facts?: Record<string, unknown>): void
+  warn(message: string, facts?: Record<string, unknown>): void
+  error(message: string, facts?: Record<string, unknown>): void
+}
+
+/** One JSON object a line on the console; `debug` only on demand. */
+export function consoleLogger(options: { debug?: boolean } = {}): Logger {
+  const write = (level: 'debug' | 'info' | 'warn' | 'error') => (message: string, facts: object = {}) =>
+    console[level](JSON.stringify({ level, message, ...facts }, readable))
+  return {
+    debug: options.debug === true ? write('debug') : () => {},
+    info: write('info'),
+    warn: write('warn'),
+    error: write('error'),
+  }
+}
+
+/** A logger that adds the same facts to every line. */
+export function withFacts(log: Logger, shared: Record<string, unknown>): Logger {
+  return {
+    debug: (message, facts) => log.debug(message, { ...shared, ...facts }),
+    info: (message, facts) => log.info(message, { ...shared, ...facts }),
+    warn: (message, facts) => log.warn(message, { ...shared, ...facts }),
+    error: (message, facts) => log.error(message, { ...shared, ...facts }),
+  }
+}
+
+function readable(_key: string, value: unknown): unknown {
+  if (typeof value === 'bigint') return `${value}n`
+  if (value instanceof Error) return { name: value.name, message: value.message, stack: value.stack }
+  return value
+}

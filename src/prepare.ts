@@ -1,0 +1,135 @@
+// Turns a job, a payload and options into the task to insert, or refuses them before anything is sent.
+import { uuidv7 } from 'uuidv7'
+import { z } from 'zod'
+import { defaults } from './defaults.ts'
+import { OptionError, PayloadError } from './errors.ts'
+import type { EnqueueOptions } from './job/context.ts'
+import type { AnyJob } from './job/job.ts'
+import { encodeJson } from './job/json.ts'
+import { describeIssues, validate, type Validated } from './job/validate.ts'
+import { checkOptions, namePattern, nameRule } from './options.ts'
+import type { NewTask } from './store/enqueue.ts'
+
+/** Any UUID, of whatever version. */
+export const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+
+const tenYears = 315_360_000
+const latestInstant = new Date('9999-12-31T23:59:59Z')
+
+const keySchema = z
+  .string()
+  .min(1, 'expected 1 to 512 bytes of text')
+  .refine((key) => Buffer.byteLength(key) <= defaults.keyLimitBytes, 'expected 1 to 512 bytes of text')
+  .refine((key) => key.isWellFormed() && !key.includes('\0'), 'expected text without NUL and lone surrogates')
+
+/** The options of one enqueued task; unknown ones are refused. */
+export const enqueueOptionsSchema = z
+  .strictObject({
+    runAt: z
+      .date('expected a valid Date')
+      .min(new Date(0), 'expected a Date from 1970 to 9999')
+      .max(latestInstant, 'expected a Date from 1970 to 9999')
+      .optional(),
+    delaySeconds: z.number('expected a number from 0 to 315360000').min(0).max(tenYears).optional(),
+    queue: z.string().regex(namePattern, `expected ${nameRule}`).optional(),
+    priority: z.int('expected a whole number from 0 to 9').min(0).max(9).optional(),
+    maxAttempts: z.int('expected a whole number from 1 to 32767').min(1).max(32_767).optional(),
+    key: keySchema.optional(),
+    keyUntil: z.enum(['finished', 'started']).optional(),
+    id: z.string().regex(uuidPattern, 'expected a UUID').optional(),
+  })
+  .refine((options) => options.runAt === undefined || options.delaySeconds === undefined, {
+    message: 'expected either runAt or delaySeconds, not both',
+    path: ['delaySeconds'],
+  })
+  .refine((options) => options.keyUntil === undefined || options.key !== undefined, {
+    message: 'expected only together with key',
+    path: ['keyUntil'],
+  })
+
+const noOptions: z.output<typeof enqueueOptionsSchema> = {}
+
+/** What checking a payload answers: at once, or later where the schema is asynchronous. */
+export type Prepared = NewTask | Promise<NewTask>
+
+export interface PrepareLimits {
+  readonly payloadLimitBytes: number
+}
+
+/**
+ * The task to insert. Options are checked at once; the payload is checked against the schema's input and stored as
+ * it was given.
+ */
+export function prepareTask(
+  job: AnyJob,
+  payload: unknown,
+  options: EnqueueOptions | undefined,
+  limits: PrepareLimits,
+  index?: number,
+): Prepared {
+  const what = `enqueue of job "${job.id}"`
+  const checked =
+    options === undefined
+      ? noOptions
+      : checkOptions(
+          what,
+          enqueueOptionsSchema,
+          options,
+          (option, message) => new OptionError(option, message, index),
+        )
+  const text = preparePayload(job, payload, limits, index)
+  const make = (text: string): NewTask => ({
+    id: checked.id?.toLowerCase() ?? uuidv7(),
+    queue: checked.queue ?? job.queue,
+    job: job.id,
+    payload: text,
+    priority: checked.priority ?? job.priority,
+    maxAttempts: checked.maxAttempts ?? job.maxAttempts,
+    delayMs: Math.round((checked.delaySeconds ?? 0) * 1000),
+    runAt: checked.runAt,
+    key: checked.key,
+    keyUntil: checked.key === undefined ? undefined : (checked.keyUntil ?? 'finished'),
+  })
+  return typeof text === 'string' ? make(text) : text.then(make)
+}
+
+/** The payload as JSON text, when it fits the job's schema, is JSON and is not too large. */
+export function preparePayload(
+  job: AnyJob,
+  payload: unknown,
+  limits: PrepareLimits,
+  index?: number,
+): string | Promise<string> {
+  if (job.payload === undefined && payload !== undefined) {
+    throw refusal(job, index, 'payload-refused', [
+      { path: '', code: 'schema', message: 'the job takes no payload: leave it out, or give the job a payload schema' },
+    ])
+  }
+  // What is not JSON is told first: schemas say less helpful things of it, or nothing.
+  const encoded =
+    payload === undefined
+      ? undefined
+      : encodeJson(payload, { limitBytes: limits.payloadLimitBytes, undefinedProperties: 'refuse' })
+  if (encoded?.ok === false) throw refusal(job, index, encoded.code, [encoded.issue])
+  const accept = (result: Validated): string => {
+    if (!result.ok) throw refusal(job, index, 'payload-refused', result.issues)
+    return encoded?.text ?? 'null'
+  }
+  const validated = validate(job.payload, payload)
+  return validated instanceof Promise ? validated.then(accept) : accept(validated)
+}
+
+function refusal(
+  job: AnyJob,
+  index: number | undefined,
+  code: ConstructorParameters<typeof PayloadError>[0],
+  issues: PayloadError['issues'],
+): PayloadError {
+  const located = index === undefined ? issues : issues.map((issue) => ({ index, ...issue }))
+  return new PayloadError(
+    code,
+    `The payload of job "${job.id}" was refused: ${describeIssues(issues)}. Nothing was sent.`,
+    located,
+    { index },
+  )
+}

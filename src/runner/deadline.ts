@@ -1,0 +1,56 @@
+// What fits into the time an invocation has left.
+import type { Clock } from '../clock.ts'
+import { defaults } from '../defaults.ts'
+import { DefinitionError } from '../errors.ts'
+import type { AnyJob } from '../job/job.ts'
+
+const { leaseMarginSeconds, stopSeconds, settleSeconds } = defaults.runner
+
+/** The instants of one invocation, on the clock's scale in milliseconds. */
+export interface Deadline {
+  /** Nothing is claimed after this: what is claimed can use its whole timeout. */
+  readonly claimUntilMs: number
+  /** Handlers are told to stop. */
+  readonly stopAtMs: number
+  /** What has not stopped by now keeps its lease; the last outcomes are settled. */
+  readonly leaveAtMs: number
+  /** The invocation is killed. */
+  readonly endsAtMs: number
+}
+
+/**
+ * The deadline of an invocation that is killed in `remainingMs`.
+ *
+ * @throws {DefinitionError} when a job's timeout does not fit into it.
+ */
+export function deadlineAfter(clock: Clock, remainingMs: number, jobs: Iterable<AnyJob>): Deadline {
+  const endsAtMs = clock.now() + remainingMs
+  const longest = longestTimeout(jobs)
+  const neededSeconds = (longest?.timeoutSeconds ?? 0) + stopSeconds
+  if (neededSeconds * 1000 > remainingMs) {
+    throw new DefinitionError(
+      longest === undefined
+        ? `The invocation has ${seconds(remainingMs)} s left, less than the ${stopSeconds} s it needs to stop in order: raise the function's timeout.`
+        : `Job "${longest.name}" may run ${longest.timeoutSeconds} s, with ${stopSeconds} s to stop in order, but the invocation has only ${seconds(remainingMs)} s left: raise the function's timeout above ${neededSeconds} s or lower the job's timeoutSeconds.`,
+    )
+  }
+  return {
+    claimUntilMs: endsAtMs - neededSeconds * 1000,
+    stopAtMs: endsAtMs - stopSeconds * 1000,
+    leaveAtMs: endsAtMs - settleSeconds * 1000,
+    endsAtMs,
+  }
+}
+
+/** How long a lease must last from now, so that it outlives the invocation. */
+export function leaseMs(clock: Clock, deadline: Deadline): number {
+  return Math.max(0, deadline.endsAtMs - clock.now()) + leaseMarginSeconds * 1000
+}
+
+export function longestTimeout(jobs: Iterable<AnyJob>): AnyJob | undefined {
+  let longest: AnyJob | undefined
+  for (const job of jobs) if (longest === undefined || job.timeoutSeconds > longest.timeoutSeconds) longest = job
+  return longest
+}
+
+const seconds = (ms: number) => Math.round(ms / 100) / 10

@@ -1,0 +1,57 @@
+// Ended tasks on their way to the database, in two lanes.
+import { defaults } from '../defaults.ts'
+import type { Ended } from './execute.ts'
+
+/**
+ * The main lane goes with the runner's turns. Parents of keyed children go apart, each in a call of its own, since
+ * that call may wait for a stranger's transaction that holds the same key.
+ */
+export interface Outbox {
+  add(ended: Ended): void
+  /** Takes what the next turn should carry, bounded in bytes. */
+  takeBatch(): Ended[]
+  /** Takes the next of those that go apart. */
+  takeKeyed(): Ended | undefined
+  /** What could not be sent comes back, first in line. */
+  putBack(ended: readonly Ended[]): void
+  readonly hasBatch: boolean
+  readonly isEmpty: boolean
+  ids(): string[]
+}
+
+export function createOutbox(): Outbox {
+  let main: Ended[] = []
+  let keyed: Ended[] = []
+  const laneOf = (ended: Ended) => (ended.outcome.children.some((child) => child.key !== undefined) ? keyed : main)
+  return {
+    add: (ended) => void laneOf(ended).push(ended),
+    takeBatch() {
+      const batch = main.slice(0, fitting(main))
+      main = main.slice(batch.length)
+      return batch
+    },
+    takeKeyed: () => keyed.shift(),
+    putBack(ended) {
+      main = [...ended.filter((one) => laneOf(one) === main), ...main]
+      keyed = [...ended.filter((one) => laneOf(one) === keyed), ...keyed]
+    },
+    get hasBatch() {
+      return main.length > 0
+    },
+    get isEmpty() {
+      return main.length + keyed.length === 0
+    },
+    ids: () => [...main, ...keyed].map(({ task }) => task.id),
+  }
+}
+
+/** How many of them one call should carry: at least one, whose children are never split. */
+function fitting(ended: readonly Ended[]): number {
+  let bytes = 0
+  for (const [index, { outcome }] of ended.entries()) {
+    bytes += outcome.body?.length ?? 0
+    for (const child of outcome.children) bytes += child.payload.length
+    if (bytes > defaults.runner.settleBytes && index > 0) return index
+  }
+  return ended.length
+}

@@ -1,0 +1,25 @@
+// `overlap: 'skip'`: a slot's task does not start while one of an earlier slot is unfinished.
+import type { ResolvedConfig } from '../config.ts'
+import { repeat } from '../db/repeat.ts'
+import type { Job } from '../job/job.ts'
+import { readableMessage } from '../job/json.ts'
+import { earlierSlotStatement } from '../store/inspect.ts'
+import type { ClaimedTask } from '../store/turn.ts'
+import { errorBody, settle, type Ended } from './execute.ts'
+
+/** How the task ends without running; undefined when it may start. Never rejects. */
+export async function skipOverlap(task: ClaimedTask, job: Job, config: ResolvedConfig): Promise<Ended | undefined> {
+  if (task.schedule === undefined || task.slot === undefined) return undefined
+  const statement = earlierSlotStatement(task.schedule, task.slot, task.id)
+  try {
+    const { rows } = await repeat(config.database, config.clock, () => statement)
+    const [earlier] = rows
+    if (earlier === undefined) return undefined
+    const message = `The task of an earlier slot (${earlier['id']}) had not ended when this one was due.`
+    const body = errorBody({ code: 'skipped', class: 'OverlapSkipped', message }, 0)
+    return settle(task, job, 'cancel', { body })
+  } catch (error) {
+    config.log.error('could not see whether an earlier slot still runs', { error: readableMessage(error) })
+    return settle(task, job, 'release')
+  }
+}

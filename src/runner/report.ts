@@ -1,0 +1,101 @@
+// Says what became of tasks: events, log lines and the summary of a run.
+import type { ResolvedConfig } from '../config.ts'
+import type { ClaimedTask } from '../store/turn.ts'
+import type { Ended } from './execute.ts'
+import type { TurnResult } from './turns.ts'
+
+/** What a run did. */
+export interface RunSummary {
+  readonly claimed: number
+  readonly finished: number
+  readonly failed: number
+  readonly retried: number
+  readonly released: number
+  readonly cancelled: number
+  /** Ids of tasks whose handlers ignore their signals: the process must end. */
+  readonly stuck: readonly string[]
+  /** Whether due work may be left. */
+  readonly more: boolean
+}
+
+export type RunCounts = { -readonly [Name in Exclude<keyof RunSummary, 'stuck' | 'more'>]: RunSummary[Name] }
+
+export interface Report {
+  readonly counts: RunCounts
+  started(task: ClaimedTask): void
+  stuck(task: ClaimedTask): void
+  turn(result: TurnResult): void
+}
+
+const eventFacts = (task: ClaimedTask) => ({
+  taskId: task.id,
+  job: task.job,
+  queue: task.queue,
+  attempt: task.attempt + 1,
+})
+
+export function createReport({ events, log, clock }: ResolvedConfig): Report {
+  const counts: RunCounts = { claimed: 0, finished: 0, failed: 0, retried: 0, released: 0, cancelled: 0 }
+  const startedAtMs = new Map<string, number>()
+
+  function settled({ task, outcome, failure }: Ended): void {
+    const facts = eventFacts(task)
+    const durationMs = clock.now() - (startedAtMs.get(task.id) ?? clock.now())
+    startedAtMs.delete(task.id)
+    const { code = 'thrown', message = '' } = failure ?? {}
+    switch (outcome.kind) {
+      case 'finish':
+        counts.finished++
+        return events.emit('task.finished', { ...facts, durationMs })
+      case 'fail':
+      case 'drop':
+        counts.failed++
+        log.error('task failed', { ...facts, code, error: message })
+        return events.emit('task.failed', { ...facts, durationMs, code, message })
+      case 'retry':
+        counts.retried++
+        log.warn('attempt failed', { ...facts, code, error: message, retryInMs: outcome.delayMs })
+        return events.emit('task.retried', { ...facts, durationMs, code, message, delayMs: outcome.delayMs })
+      case 'cancel':
+        counts.cancelled++
+        return events.emit('task.cancelled', facts)
+      case 'release':
+        counts.released++
+        return events.emit('task.released', facts)
+      case 'defer':
+        counts.released++
+        log.warn('no handler for this job here: the task waits', { ...facts, retryInMs: outcome.delayMs })
+        return events.emit('task.deferred', { ...facts, delayMs: outcome.delayMs })
+    }
+  }
+
+  return {
+    counts,
+    started(task) {
+      startedAtMs.set(task.id, clock.now())
+      events.emit('task.started', { ...eventFacts(task), waitedMs: task.waitedMs })
+    },
+    stuck(task) {
+      log.error('a handler ignores its signal: the process must end', eventFacts(task))
+      events.emit('task.stuck', eventFacts(task))
+    },
+    turn(result) {
+      counts.claimed += result.claimed.length
+      for (const task of result.claimed) {
+        if (task.losses === 0) continue
+        log.warn('the process that ran a task died', { ...eventFacts(task), losses: task.losses })
+        events.emit('task.lost', { ...eventFacts(task), losses: task.losses })
+      }
+      for (const ended of result.settled) settled(ended)
+      for (const taskId of result.unsettled) {
+        startedAtMs.delete(taskId)
+        log.warn('an outcome came after its lease was over: it changed nothing', { taskId })
+        events.emit('lease.expired', { taskId })
+      }
+      for (const child of result.skipped) {
+        log.info('a child was left out: its key is held by an unfinished task', { ...child })
+        events.emit('child.skipped', { taskId: child.id, job: child.job, key: child.key })
+      }
+    },
+  }
+}

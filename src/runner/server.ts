@@ -1,0 +1,171 @@
+// A runner that stays: on a server, in a test, in a development process. Works in terms, since nothing kills it.
+import { z } from 'zod'
+import { configOf, type Configured, type ResolvedConfig } from '../config.ts'
+import { defaults } from '../defaults.ts'
+import { isImplemented } from '../job/job.ts'
+import { readableMessage } from '../job/json.ts'
+import { checkOptions, namePattern, nameRule } from '../options.ts'
+import { tick } from '../scheduler.ts'
+import type { ClaimedTask } from '../store/turn.ts'
+import { anyQueue } from '../wake.ts'
+import { deadlineAfter, longestTimeout } from './deadline.ts'
+import { createPlaces } from './places.ts'
+import { startRun, type Run } from './runner.ts'
+
+/** What `startRunner` takes. */
+export interface RunnerOptions {
+  /** The queues to work on; empty for all. @default [] */
+  queues?: readonly string[]
+  /** Handlers at once in this process, 1 to 10,000. @default 10 */
+  concurrency?: number
+  /** Whether this process also syncs the schedules and turns their slots into tasks. @default false */
+  scheduler?: boolean
+  /** Beside wakes, looks for due tasks so often; 0.1 to 3600 seconds. @default 2 */
+  pollSeconds?: number
+  /**
+   * Called when a handler ignores its signal past the grace time. The runner claims nothing more then: stop the
+   * process and start it anew, since JavaScript cannot end the handler.
+   * @default an error is logged
+   */
+  onStuck?: (task: { readonly id: string; readonly job: string }) => void
+  /** Ends the process with code 1 when a handler is stuck and everything else has been settled. @default false */
+  exitWhenStuck?: boolean
+}
+
+/** A runner in this process. */
+export interface Runner {
+  /**
+   * Claims nothing more, waits up to `timeoutSeconds` for what runs, then aborts it; what stops is handed back.
+   * @param options timeoutSeconds from 0 to 86,400, default 30
+   */
+  stop(options?: { timeoutSeconds?: number }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+const runnerOptions = z.strictObject({
+  queues: z.array(z.string().regex(namePattern, `expected ${nameRule}`)).default([]),
+  concurrency: z.int().min(1).max(10_000).default(defaults.runner.concurrency),
+  scheduler: z.boolean().default(false),
+  pollSeconds: z.number().min(0.1).max(3600).default(defaults.server.pollSeconds),
+  onStuck: z.custom<RunnerOptions['onStuck']>().optional(),
+  exitWhenStuck: z.boolean().default(false),
+})
+
+/**
+ * Starts a runner in this process: on a server, in a container, in development. Several may run side by side, here
+ * and elsewhere.
+ *
+ * @throws {OptionError} when an option is unknown or out of its range.
+ *
+ * @example
+ * ```ts
+ * const runner = startRunner(izta, { concurrency: 20, scheduler: true })
+ * process.once('SIGTERM', () => void runner.stop())
+ * ```
+ */
+export function startRunner(izta: Configured, options: RunnerOptions = {}): Runner {
+  const config = configOf(izta)
+  const { queues, concurrency, scheduler, pollSeconds, onStuck, exitWhenStuck } = checkOptions(
+    'startRunner',
+    runnerOptions,
+    options,
+  )
+  warnOfMissingHandlers(config)
+  const { clock, log } = config
+  const places = createPlaces(concurrency)
+  const termSeconds = Math.max(
+    defaults.server.termSeconds,
+    2 * (longestTimeout(config.jobs.values())?.timeoutSeconds ?? 0),
+  )
+  const runs = new Set<Run>()
+  const timers = new Set<() => void>()
+  let stopping = false
+  let stuck = false
+
+  /** A term whose time is too short to claim is drained while the next one works. */
+  function startTerm(): void {
+    if (stopping || stuck) return
+    const deadline = deadlineAfter(clock, termSeconds * 1000, config.jobs.values())
+    const run = startRun({ config, queues, places, deadline, whenIdle: 'stay', hops: 0, onStuck: reportStuck })
+    runs.add(run)
+    run.done
+      .catch((error: unknown) => log.error('a term of the runner failed', { error: readableMessage(error) }))
+      .finally(() => {
+        runs.delete(run)
+        if (stuck && runs.size === 0 && exitWhenStuck) process.exit(1)
+      })
+    every(deadline.claimUntilMs - clock.now(), startTerm)
+  }
+
+  function reportStuck(task: ClaimedTask): void {
+    stuck = true
+    for (const run of runs) run.drain()
+    onStuck?.({ id: task.id, job: task.job })
+  }
+
+  function every(ms: number, action: () => void): void {
+    const cancel = clock.after(ms, () => {
+      timers.delete(cancel)
+      if (!stopping) action()
+    })
+    timers.add(cancel)
+  }
+
+  const look = () => {
+    for (const run of runs) run.look()
+  }
+  function poll(): void {
+    look()
+    every(pollSeconds * 1000, poll)
+  }
+  async function tickAgain(): Promise<void> {
+    try {
+      await tick(config)
+    } catch (error) {
+      log.error('a tick of the scheduler failed and is tried again', { error: readableMessage(error) })
+    }
+    look()
+    every(defaults.server.tickSeconds * 1000, () => void tickAgain())
+  }
+
+  const unsubscribe = config.wakes.subscribe({
+    wake(queue) {
+      if (queues.length === 0 || queue === anyQueue || queues.includes(queue)) look()
+    },
+    // A hint for exact starts; without it the poll finds the task.
+    wakeAt() {},
+  })
+  startTerm()
+  every(pollSeconds * 1000, poll)
+  if (scheduler) void tickAgain()
+
+  let stopped: Promise<void> | undefined
+  async function stopAll(timeoutSeconds: number): Promise<void> {
+    stopping = true
+    unsubscribe()
+    for (const cancel of timers) cancel()
+    const all = [...runs]
+    const done = Promise.allSettled(all.map((run) => run.done))
+    for (const run of all) run.drain()
+    const cancelStop = clock.after(timeoutSeconds * 1000, () => {
+      for (const run of all) run.stopRunning('stopping')
+    })
+    const cancelLeave = clock.after((timeoutSeconds + defaults.runner.graceSeconds) * 1000, () => {
+      for (const run of all) run.leave()
+    })
+    await done
+    cancelStop()
+    cancelLeave()
+  }
+  const stop: Runner['stop'] = ({ timeoutSeconds = defaults.server.stopSeconds } = {}) =>
+    (stopped ??= stopAll(timeoutSeconds))
+
+  return { stop, [Symbol.asyncDispose]: () => stop() }
+}
+
+/** Fine for jobs of other runners; a surprise otherwise. */
+export function warnOfMissingHandlers(config: ResolvedConfig): void {
+  const missing = [...config.jobs.values()].filter((job) => !isImplemented(job)).map((job) => job.id)
+  if (missing.length === 0) return
+  config.log.warn('this runner has no handler for some jobs: their tasks wait for one that has', { jobs: missing })
+}

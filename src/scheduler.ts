@@ -1,0 +1,144 @@
+// One tick: everything that must happen now and then, as a list of named steps, each safe to repeat.
+import { createHash } from 'node:crypto'
+import { uuidv7 } from 'uuidv7'
+import type { ResolvedConfig } from './config.ts'
+import { repeat } from './db/repeat.ts'
+import { defaults } from './defaults.ts'
+import { parseRule, type Schedule } from './job/schedule.ts'
+import { readableMessage } from './job/json.ts'
+import { planSlots } from './job/slots.ts'
+import { preparePayload } from './prepare.ts'
+import { pruneStatement, readPruned } from './store/prune.ts'
+import { readNames, registerQueuesStatement, wakeDueStatement } from './store/queues.ts'
+import {
+  planStatement,
+  readMade,
+  readSyncReply,
+  readToPlan,
+  syncSchedulesStatement,
+  toPlanStatement,
+  type SchedulePlan,
+  type ScheduleRow,
+  type SyncReply,
+} from './store/schedules.ts'
+import type { Statement } from './db/database.ts'
+
+/** What a tick did. */
+export interface TickSummary {
+  /** Tasks made of slots. */
+  readonly made: number
+  /** Queues that got a runner. */
+  readonly woken: readonly string[]
+  /** History rows whose time was over. */
+  readonly pruned: number
+}
+
+const synced = new WeakSet<ResolvedConfig>()
+const schedulesPerPlan = 500
+
+/**
+ * One tick of the scheduler. Any number of them may run at once, anywhere: a slot makes one task all the same.
+ * The steps are independent; the first failure is thrown after all have been tried.
+ */
+export async function tick(config: ResolvedConfig): Promise<TickSummary> {
+  let made = 0
+  let woken: readonly string[] = []
+  let pruned = 0
+  const steps: Record<string, () => Promise<void>> = {
+    'sync definitions': async () => {
+      if (synced.has(config)) return
+      await syncDefinitions(config)
+      synced.add(config)
+    },
+    'make tasks of slots': async () => {
+      made = await planSchedules(config)
+    },
+    'wake queues with due tasks': async () => {
+      woken = readNames(await run(config, wakeDueStatement))
+      await config.wakes.wake(woken)
+    },
+    'prune the history': async () => {
+      pruned = readPruned(await run(config, pruneStatement(defaults.prune.rows)))
+    },
+  }
+  const failures: unknown[] = []
+  for (const [step, action] of Object.entries(steps)) {
+    try {
+      // oxlint-disable-next-line no-await-in-loop -- in this order
+      await action()
+    } catch (error) {
+      config.log.error('a step of the tick failed', { step, error: readableMessage(error) })
+      failures.push(error)
+    }
+  }
+  if (failures.length > 0) throw failures[0]
+  return { made, woken, pruned }
+}
+
+async function run(config: ResolvedConfig, statement: Statement) {
+  const { rows } = await repeat(config.database, config.clock, () => statement)
+  return rows
+}
+
+/** Makes the stored queues and schedules equal to the definitions in code, unless a newer deployment has done so. */
+export async function syncDefinitions(config: ResolvedConfig): Promise<SyncReply> {
+  const queues = [...config.jobs.values(), ...config.schedules.values()].map(({ queue }) => queue)
+  await run(config, registerQueuesStatement([...new Set(queues)]))
+  const schedules = await Promise.all([...config.schedules.values()].map((schedule) => scheduleRow(schedule, config)))
+  const { app, deployedAt } = config
+  const reply = readSyncReply(
+    await run(config, syncSchedulesStatement({ app, deployedAt, removeMissing: true, schedules })),
+  )
+  if (reply.outdated) {
+    config.log.info('schedules were left as a newer deployment has put them', { app, deployedAt })
+  }
+  if (reply.foreign.length > 0) {
+    config.log.error('schedules were left out: another app, or schedules.put, has their names', { names: reply.foreign })
+  }
+  return reply
+}
+
+/** The row of a definition; its payload is checked as an enqueue would. */
+export async function scheduleRow(schedule: Schedule, limits: { payloadLimitBytes: number }): Promise<ScheduleRow> {
+  const { name, job, queue, priority, maxAttempts, missed, overlap } = schedule
+  const row = {
+    name,
+    job: job.id,
+    payload: await preparePayload(job, schedule.payload, limits),
+    queue,
+    priority,
+    maxAttempts,
+    rule: JSON.stringify(schedule.rule),
+    missed,
+    overlap,
+  }
+  return { ...row, hash: createHash('sha256').update(JSON.stringify(row)).digest('base64url') }
+}
+
+/** Makes tasks of the slots that are near, of every schedule whose time for that has come. */
+export async function planSchedules(config: ResolvedConfig): Promise<number> {
+  let made = 0
+  let dropped = 0
+  for (;;) {
+    // oxlint-disable-next-line no-await-in-loop -- one page after the other
+    const schedules = readToPlan(await run(config, toPlanStatement(schedulesPerPlan)))
+    const plans = schedules.flatMap(({ name, hash, rule, missed, madeUntil, now }): SchedulePlan[] => {
+      try {
+        const plan = planSlots({ rule: parseRule(rule), missed, madeUntil, now })
+        dropped += plan.droppedSlots
+        const tasks = plan.slots.map((slot) => ({ id: uuidv7(), slot }))
+        return [{ name, hash, wasMadeUntil: madeUntil, madeUntil: plan.madeUntil, planAt: plan.planAt, tasks }]
+      } catch (error) {
+        // One row that cannot be read must not stop the others.
+        config.log.error('a schedule could not be planned', { schedule: name, error: readableMessage(error) })
+        return []
+      }
+    })
+    if (plans.length === 0) break
+    // oxlint-disable-next-line no-await-in-loop -- one page after the other
+    made += readMade(await run(config, planStatement(plans)))
+    if (schedules.length < schedulesPerPlan) break
+  }
+  if (made > 0 || dropped > 0) config.events.emit('schedule.planned', { tasks: made, dropped })
+  return made
+}

@@ -1,0 +1,114 @@
+// Cancels a task that waits, marks one that runs; moves an ended one back.
+import type { Row, Statement } from '../db/database.ts'
+import type { TaskStatus } from '../job/task.ts'
+import { optionalText, text } from './encode.ts'
+
+// Waiting: moved to the history. Running: marked. One row is touched by one of the two at the most, since their
+// conditions exclude each other in one snapshot. Served by task_pkey.
+const cancel = `
+with gone as (
+  delete from izta.task t where t.id = $1::uuid and (t.lease is null or t.run_at <= izta.now()) returning t.*),
+ended as (
+  insert into izta.history (id, queue, job, status, payload, errors, priority, attempt, max_attempts, losses, key,
+    key_until, parent, schedule, slot, created_at, due_at, finished_at, expires_at)
+  select id, queue, job, 'cancelled', payload, errors, priority, attempt, max_attempts, losses, key, key_until,
+    parent, schedule, slot, created_at, due_at, izta.now(),
+    izta.now() + coalesce(
+      (select r.seconds from unnest($2::text[], $3::bigint[]) r(job, seconds) where r.job = gone.job limit 1),
+      $4::bigint) * interval '1 second'
+  from gone
+  on conflict on constraint history_pkey do nothing),
+marked as (
+  update izta.task t set cancel = true
+  where t.id = $1::uuid and t.lease is not null and t.run_at > izta.now()
+  returning t.id)
+select
+  case
+    when exists (select from gone) then 'cancelled'
+    when exists (select from marked) then 'cancelling'
+    when t.id is not null then 'moving'
+    else 'already-' || h.status
+  end as did
+from (select 1) one
+left join izta.task t on t.id = $1::uuid
+left join izta.history h on h.id = $1::uuid`
+
+/** How long cancelled tasks are kept, by job; `fallbackSeconds` for jobs that are not known here. */
+export interface CancelRetention {
+  readonly jobs: string
+  readonly seconds: string
+  readonly fallbackSeconds: number
+}
+
+export const cancelStatement = (id: string, keep: CancelRetention): Statement => ({
+  text: cancel,
+  values: [id, keep.jobs, keep.seconds, String(keep.fallbackSeconds)],
+})
+
+/**
+ * What a cancel did: `cancelled` at once, `cancelling` (it runs and is told to stop), or nothing, since the task
+ * had ended as the given status before; `moving` means it changed hands just now: ask again.
+ */
+export type CancelReply =
+  'cancelled' | 'cancelling' | 'moving' | 'already-finished' | 'already-failed' | 'already-cancelled'
+
+/** Undefined when there is no such task. */
+export const readCancelReply = (rows: readonly Row[]): CancelReply | undefined =>
+  optionalText(rows[0] ?? {}, 'did') as CancelReply | undefined
+
+// Ended: back into the hot table with the same id, attempt 0, errors kept. Failing: due now.
+// Served by both primary keys; a taken key raises 23505 on task_key.
+const retry = `
+with back as (
+  delete from izta.history h
+  where h.id = $1::uuid and h.payload is not null and (h.status <> 'finished' or $2::boolean)
+  returning h.*),
+moved as (
+  insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until, parent,
+    schedule, slot, created_at, errors)
+  select id, queue, job, payload, priority, max_attempts, izta.now(), izta.now(), key, key_until, parent, schedule,
+    slot, created_at, errors
+  from back
+  returning id, queue),
+hurried as (
+  update izta.task t set run_at = izta.now(), due_at = izta.now()
+  where t.id = $1::uuid and t.lease is null and t.attempt > 0
+  returning t.id, t.queue)
+select
+  case
+    when exists (select from moved) then 'moved'
+    when exists (select from hurried) then 'hurried'
+    else 'nothing'
+  end as did,
+  coalesce((select queue from moved), (select queue from hurried)) as queue,
+  (select h.status from izta.history h where h.id = $1::uuid) as ended_as,
+  (select h.payload is null from izta.history h where h.id = $1::uuid) as bare`
+
+export const retryStatement = (id: string, force: boolean): Statement => ({
+  text: retry,
+  values: [id, String(force)],
+})
+
+export interface RetryReply {
+  readonly did: 'moved' | 'hurried' | 'nothing'
+  readonly queue: string | undefined
+  /** How the task had ended before, if it had. */
+  readonly endedAs: TaskStatus | undefined
+  /** Only its bare row was kept: there is no payload to run again. */
+  readonly bare: boolean
+}
+
+export function readRetryReply(rows: readonly Row[]): RetryReply {
+  const row = rows[0] ?? {}
+  return {
+    did: text(row, 'did') as RetryReply['did'],
+    queue: optionalText(row, 'queue'),
+    endedAs: optionalText(row, 'ended_as') as TaskStatus | undefined,
+    bare: row['bare'] === 't',
+  }
+}
+
+// The key of an ended task, to tell who holds it now. Served by history_pkey.
+const endedKey = `select job, key from izta.history where id = $1::uuid and key is not null`
+
+export const endedKeyStatement = (id: string): Statement => ({ text: endedKey, values: [id] })

@@ -1,0 +1,178 @@
+// Reads tasks and counts over the hot table and the history as if they were one.
+import type { Row, Statement } from '../db/database.ts'
+import type { AnyJob } from '../job/job.ts'
+import type { Task, TaskError, TaskStatus } from '../job/task.ts'
+import { instant, integer, json, optionalInstant, optionalText, text } from './encode.ts'
+
+const taskStatus = `case
+    when t.lease is not null and t.run_at > izta.now() then 'running'
+    when t.attempt > 0 then 'failing'
+    else 'pending'
+  end`
+
+const taskColumns = `t.id, t.job, t.queue, t.priority, t.payload, t.attempt, t.max_attempts, t.losses, t.key, t.parent,
+  t.schedule, (date_part('epoch', t.slot) * 1000)::bigint as slot_ms, array_to_json(t.errors) as errors,
+  (date_part('epoch', t.created_at) * 1000)::bigint as created_ms,
+  (date_part('epoch', t.due_at) * 1000)::bigint as due_ms, ${taskStatus} as status,
+  null::json as result, null::bigint as finished_ms, null::bigint as expires_ms,
+  (date_part('epoch', t.run_at) * 1000)::bigint as lease_ms`
+
+const historyColumns = `h.id, h.job, h.queue, h.priority, h.payload, h.attempt, h.max_attempts, h.losses, h.key,
+  h.parent, h.schedule, (date_part('epoch', h.slot) * 1000)::bigint as slot_ms, array_to_json(h.errors) as errors,
+  (date_part('epoch', h.created_at) * 1000)::bigint as created_ms,
+  (date_part('epoch', h.due_at) * 1000)::bigint as due_ms, h.status,
+  h.result, (date_part('epoch', h.finished_at) * 1000)::bigint as finished_ms,
+  (date_part('epoch', h.expires_at) * 1000)::bigint as expires_ms, null::bigint as lease_ms`
+
+// One task, wherever it is: in one statement, or it is missed while it moves. Served by both primary keys.
+const get = `
+select ${taskColumns} from izta.task t where t.id = $1::uuid
+union all
+select ${historyColumns} from izta.history h where h.id = $1::uuid`
+
+export const getStatement = (id: string): Statement => ({ text: get, values: [id] })
+
+// Where a task stands, without its payload and result. Served by both primary keys.
+const status = `
+select t.job, ${taskStatus} as status from izta.task t where t.id = $1::uuid
+union all
+select h.job, h.status from izta.history h where h.id = $1::uuid`
+
+export const statusStatement = (id: string): Statement => ({ text: status, values: [id] })
+
+export function readStatus(rows: readonly Row[]): { job: string; status: TaskStatus } | undefined {
+  const row = rows[0]
+  return row && { job: text(row, 'job'), status: text(row, 'status') as TaskStatus }
+}
+
+// A page, newest id first. Served by the primary keys, history_job and history_unsuccessful.
+const list = `
+select * from (
+  (select ${taskColumns} from izta.task t
+  where ($1::uuid is null or t.id < $1::uuid)
+    and ($2::text is null or t.queue = $2) and ($3::text is null or t.job = $3)
+    and ($4::text is null or ($4 in ('pending', 'running', 'failing') and $4 = ${taskStatus}))
+  order by t.id desc limit $5::integer)
+  union all
+  (select ${historyColumns} from izta.history h
+  where ($1::uuid is null or h.id < $1::uuid)
+    and ($2::text is null or h.queue = $2) and ($3::text is null or h.job = $3)
+    and ($4::text is null or h.status = $4)
+  order by h.id desc limit $5::integer)) both_tables
+order by id desc
+limit $5::integer`
+
+export interface ListFilter {
+  readonly cursor: string | undefined
+  readonly queue: string | undefined
+  readonly job: string | undefined
+  readonly status: TaskStatus | undefined
+  readonly limit: number
+}
+
+export const listStatement = (filter: ListFilter): Statement => ({
+  text: list,
+  values: [
+    filter.cursor ?? null,
+    filter.queue ?? null,
+    filter.job ?? null,
+    filter.status ?? null,
+    String(filter.limit),
+  ],
+})
+
+export function readTask<J extends AnyJob>(row: Row): Task<J> {
+  type StoredError = Omit<TaskError, 'at'> & { at: number }
+  const status = text(row, 'status') as TaskStatus
+  const errors = json<StoredError[]>(row, 'errors', []).map((error) => ({ ...error, at: new Date(error.at) }))
+  const last = errors.at(-1)
+  const payload = optionalText(row, 'payload')
+  const result = optionalText(row, 'result')
+  const ended = () => ({ finishedAt: instant(row, 'finished_ms'), expiresAt: instant(row, 'expires_ms') })
+  const failure = () => ({ code: last?.code ?? 'thrown', error: last?.error })
+  const facts = {
+    id: text(row, 'id'),
+    job: text(row, 'job'),
+    queue: text(row, 'queue'),
+    priority: integer(row, 'priority'),
+    payload: payload === undefined ? undefined : (JSON.parse(payload) as unknown),
+    attempt: integer(row, 'attempt'),
+    maxAttempts: integer(row, 'max_attempts'),
+    losses: integer(row, 'losses'),
+    key: optionalText(row, 'key'),
+    parent: optionalText(row, 'parent'),
+    schedule: optionalText(row, 'schedule'),
+    slot: optionalInstant(row, 'slot_ms'),
+    enqueuedAt: instant(row, 'created_ms'),
+    dueAt: instant(row, 'due_ms'),
+    errors,
+  }
+  const task: Task = (() => {
+    switch (status) {
+      case 'pending':
+        return { ...facts, status }
+      case 'running':
+        return { ...facts, status, leaseExpiresAt: instant(row, 'lease_ms') }
+      case 'failing':
+        return { ...facts, status, ...failure() }
+      case 'failed':
+        return { ...facts, status, ...failure(), ...ended() }
+      case 'finished':
+        return { ...facts, status, result: result && (JSON.parse(result) as unknown), ...ended() }
+      case 'cancelled':
+        return { ...facts, status, ...ended() }
+    }
+  })()
+  return task as Task<J>
+}
+
+// Unfinished tasks exactly, ended ones since an instant. Served by task_due and history_finished_at.
+const counts = `
+select t.queue, ${taskStatus} as status, count(*) as count
+from izta.task t group by 1, 2
+union all
+select h.queue, h.status, count(*) from izta.history h
+where $1::timestamptz is not null and h.finished_at >= $1::timestamptz
+group by 1, 2
+order by 1, 2`
+
+export const countsStatement = (since: Date | undefined): Statement => ({
+  text: counts,
+  values: [since?.toISOString() ?? null],
+})
+
+export const readCounts = (rows: readonly Row[]) =>
+  rows.map((row) => ({
+    queue: text(row, 'queue'),
+    status: text(row, 'status') as TaskStatus,
+    count: integer(row, 'count'),
+  }))
+
+// The next due instant of unpaused queues, leases of dead runners included: one probe per queue and priority.
+// Served by task_due.
+const nextDue = `
+select (date_part('epoch', min(t.run_at)) * 1000)::bigint as at_ms,
+  (date_part('epoch', izta.now()) * 1000)::bigint as now_ms
+from izta.queue q
+cross join generate_series(0, 9) p(priority)
+cross join lateral (
+  select o.run_at from izta.task o where o.queue = q.name and o.priority = p.priority order by o.run_at limit 1) t
+where not q.paused and (cardinality($1::text[]) = 0 or q.name = any ($1::text[]))`
+
+export const nextDueStatement = (queues: string): Statement => ({ text: nextDue, values: [queues] })
+
+/** In how many milliseconds the next task is due (0 or less: now); undefined when there is none. */
+export function readNextDue(rows: readonly Row[]): number | undefined {
+  const row = rows[0] ?? {}
+  const at = optionalInstant(row, 'at_ms')
+  return at && at.getTime() - integer(row, 'now_ms')
+}
+
+// Whether an unfinished task of an earlier slot of the same schedule exists. Served by task_schedule.
+const earlierSlot = `
+select id from izta.task where schedule = $1::text and slot < $2::timestamptz and id <> $3::uuid order by slot limit 1`
+
+export const earlierSlotStatement = (schedule: string, slot: Date, id: string): Statement => ({
+  text: earlierSlot,
+  values: [schedule, slot.toISOString(), id],
+})

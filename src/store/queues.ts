@@ -1,0 +1,106 @@
+// Queues: their rows, pause and resume, and the mark that says when a runner was last woken.
+import type { Row, Statement } from '../db/database.ts'
+import { flag, integer, optionalInstant, text, textArray } from './encode.ts'
+
+// Makes the rows of named queues, and of queues that only statements inside applications' transactions have used:
+// those are found by hopping from name to name through task_due.
+const register = `
+with recursive used as (
+  (select queue from izta.task order by queue limit 1)
+  union all
+  select (select t.queue from izta.task t where t.queue > u.queue order by t.queue limit 1)
+  from used u where u.queue is not null)
+insert into izta.queue (name)
+select n.name from (
+  select unnest($1::text[]) as name
+  union
+  select queue from used where queue is not null) n
+where not exists (select from izta.queue q where q.name = n.name)
+order by n.name
+on conflict do nothing`
+
+export const registerQueuesStatement = (names: readonly string[]): Statement => ({
+  text: register,
+  values: [textArray(names)],
+})
+
+// Every queue, with what waits in it. Served by task_due.
+const list = `
+select q.name, q.paused, d.due, (date_part('epoch', d.oldest) * 1000)::bigint as oldest_ms
+from izta.queue q
+cross join lateral (
+  select coalesce(sum(x.due), 0) as due, min(x.oldest) as oldest
+  from generate_series(0, 9) p(priority)
+  cross join lateral (
+    select count(*) as due, min(t.run_at) as oldest
+    from izta.task t
+    where t.queue = q.name and t.priority = p.priority and t.run_at <= izta.now()) x) d
+order by q.name`
+
+export const listQueuesStatement: Statement = { text: list, values: [] }
+
+/** A queue, and the tasks in it that are due and not running. */
+export interface QueueInfo {
+  readonly name: string
+  readonly paused: boolean
+  readonly due: number
+  /** Since when the oldest of them is due. */
+  readonly oldestDueAt: Date | undefined
+}
+
+export const readQueues = (rows: readonly Row[]): QueueInfo[] =>
+  rows.map((row) => ({
+    name: text(row, 'name'),
+    paused: flag(row, 'paused'),
+    due: integer(row, 'due'),
+    oldestDueAt: optionalInstant(row, 'oldest_ms'),
+  }))
+
+const setPaused = `
+insert into izta.queue (name, paused) values ($1::text, $2::boolean)
+on conflict (name) do update set paused = excluded.paused, woken_at = '-infinity'`
+
+export const setQueuePausedStatement = (name: string, paused: boolean): Statement => ({
+  text: setPaused,
+  values: [name, String(paused)],
+})
+
+// Marks a queue as woken after a commit elsewhere. A mark that somebody else has locked counts as old.
+const wake = `
+with known as (
+  insert into izta.queue (name) select $1::text
+  where not exists (select from izta.queue where name = $1)
+  on conflict do nothing),
+stale as materialized (
+  select n.name
+  from (select $1::text as name) n
+  left join izta.queue q on q.name = n.name
+  where q.name is null or (not q.paused and q.woken_at < izta.now() - interval '1 second')),
+marked as (
+  update izta.queue q set woken_at = izta.now()
+  where q.name = any (array(
+    select l.name from izta.queue l where l.name in (select s.name from stale s) for no key update skip locked)))
+select name from stale`
+
+export const wakeQueueStatement = (name: string): Statement => ({ text: wake, values: [name] })
+
+// Queues with due tasks that no runner was woken for lately: what a tick finds after lost wakes. Served by task_due.
+const wakeDue = `
+with due as materialized (
+  select q.name from izta.queue q
+  where not q.paused and q.woken_at < izta.now() - interval '1 second'
+    and exists (
+      select from generate_series(0, 9) p(priority)
+      cross join lateral (
+        select from izta.task t
+        where t.queue = q.name and t.priority = p.priority and t.run_at <= izta.now() limit 1) x)),
+marked as (
+  update izta.queue q set woken_at = izta.now()
+  where q.name = any (array(
+    select l.name from izta.queue l where l.name in (select d.name from due d)
+    order by l.name for no key update skip locked)))
+select name from due`
+
+export const wakeDueStatement: Statement = { text: wakeDue, values: [] }
+
+export const readNames = (rows: readonly Row[]): string[] => rows.map((row) => text(row, 'name'))

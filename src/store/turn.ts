@@ -1,0 +1,171 @@
+// The hot path: one call that settles what has ended and claims what is due (migrations: izta.turn_1).
+import type { Row, Statement } from '../db/database.ts'
+import { taskColumns, type NewTask } from './enqueue.ts'
+import {
+  flag,
+  instant,
+  integer,
+  optionalInstant,
+  optionalText,
+  plainArray,
+  text,
+  textArray,
+} from './encode.ts'
+
+/** What becomes of a task; the meaning of each kind stands in the migration that creates the turn. */
+export type OutcomeKind = 'finish' | 'fail' | 'drop' | 'cancel' | 'retry' | 'defer' | 'release'
+
+/** The end of a run, fenced by the claim it belongs to. */
+export interface Outcome {
+  readonly id: string
+  /** Which claim of the task this settles. */
+  readonly claims: number
+  readonly kind: OutcomeKind
+  /** JSON text: the result of `finish`, the error entry of `fail`, `drop`, `retry` (and of `cancel`, if any). */
+  readonly body: string | null
+  readonly delayMs: number
+  /** How long the history row stays; 0 keeps the bare row of a finished task. */
+  readonly keepSeconds: number
+  readonly children: readonly NewTask[]
+}
+
+/** A task as its runner gets it. */
+export interface ClaimedTask {
+  readonly id: string
+  readonly queue: string
+  readonly job: string
+  readonly key: string | undefined
+  /** JSON text. */
+  readonly payload: string
+  readonly priority: number
+  readonly attempt: number
+  readonly maxAttempts: number
+  readonly losses: number
+  readonly claims: number
+  readonly cancel: boolean
+  readonly skipOverlap: boolean
+  readonly parent: string | undefined
+  readonly schedule: string | undefined
+  readonly slot: Date | undefined
+  readonly enqueuedAt: Date
+  readonly dueAt: Date
+  /** Time between due and claimed. */
+  readonly waitedMs: number
+}
+
+export interface TurnRequest {
+  readonly lease: string
+  readonly leaseMs: number
+  /** Empty for all queues. */
+  readonly queues: readonly string[]
+  /** How many tasks to claim at the most; 0 settles only. */
+  readonly limit: number
+  /** What the claimed payloads may add up to. */
+  readonly replyBytes: number
+  readonly outcomes: readonly Outcome[]
+  /** Running tasks whose cancellation is asked for. */
+  readonly watch: readonly string[]
+}
+
+export interface TurnReply {
+  readonly claimed: readonly ClaimedTask[]
+  /** Ids whose outcome changed nothing, since the lease is no longer held. */
+  readonly unsettled: readonly string[]
+  /** Watched ids that are to be cancelled. */
+  readonly cancel: readonly string[]
+  /** Keyed children whose key is held by another unfinished task. */
+  readonly skipped: readonly { id: string; job: string; key: string }[]
+  /** Other queues that want a runner. */
+  readonly wake: readonly string[]
+}
+
+const turn = `
+select *
+from izta.turn_1($1::uuid, $2::bigint, $3::text[], $4::integer, $5::bigint,
+  $6::uuid[], $7::integer[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::uuid[],
+  $13::integer[], $14::uuid[], $15::text[], $16::text[], $17::text[], $18::smallint[], $19::smallint[], $20::bigint[],
+  $21::timestamptz[], $22::text[], $23::text[])`
+
+export function turnStatement(request: TurnRequest): Statement {
+  const { outcomes } = request
+  const parents: number[] = []
+  const children: NewTask[] = []
+  outcomes.forEach((outcome, index) => {
+    for (const child of outcome.children) {
+      parents.push(index + 1)
+      children.push(child)
+    }
+  })
+  return {
+    text: turn,
+    values: [
+      request.lease,
+      String(Math.round(request.leaseMs)),
+      textArray(request.queues),
+      String(request.limit),
+      String(request.replyBytes),
+      plainArray(outcomes.map((outcome) => outcome.id)),
+      plainArray(outcomes.map((outcome) => outcome.claims)),
+      plainArray(outcomes.map((outcome) => outcome.kind)),
+      textArray(outcomes.map((outcome) => outcome.body)),
+      plainArray(outcomes.map((outcome) => Math.round(outcome.delayMs))),
+      plainArray(outcomes.map((outcome) => outcome.keepSeconds)),
+      plainArray(request.watch),
+      plainArray(parents),
+      ...taskColumns(children),
+    ],
+  }
+}
+
+export function readTurnReply(rows: readonly Row[]): TurnReply {
+  const claimed: ClaimedTask[] = []
+  const unsettled: string[] = []
+  const cancel: string[] = []
+  const skipped: { id: string; job: string; key: string }[] = []
+  const wake: string[] = []
+  for (const row of rows) {
+    switch (row['row']) {
+      case 'claimed':
+        claimed.push(readClaimedTask(row))
+        break
+      case 'unsettled':
+        unsettled.push(text(row, 'id'))
+        break
+      case 'cancel':
+        cancel.push(text(row, 'id'))
+        break
+      case 'skipped':
+        skipped.push({ id: text(row, 'id'), job: text(row, 'job'), key: text(row, 'key') })
+        break
+      case 'wake':
+        wake.push(text(row, 'queue'))
+        break
+      default:
+        throw new TypeError(`a turn answered with a row of kind "${row['row']}"`)
+    }
+  }
+  return { claimed, unsettled, cancel, skipped, wake }
+}
+
+export function readClaimedTask(row: Row): ClaimedTask {
+  return {
+    id: text(row, 'id'),
+    queue: text(row, 'queue'),
+    job: text(row, 'job'),
+    key: optionalText(row, 'key'),
+    payload: text(row, 'payload'),
+    priority: integer(row, 'priority'),
+    attempt: integer(row, 'attempt'),
+    maxAttempts: integer(row, 'max_attempts'),
+    losses: integer(row, 'losses'),
+    claims: integer(row, 'claims'),
+    cancel: flag(row, 'cancel'),
+    skipOverlap: flag(row, 'skip_overlap'),
+    parent: optionalText(row, 'parent'),
+    schedule: optionalText(row, 'schedule'),
+    slot: optionalInstant(row, 'slot_ms'),
+    enqueuedAt: instant(row, 'created_ms'),
+    dueAt: instant(row, 'due_ms'),
+    waitedMs: integer(row, 'waited_ms'),
+  }
+}

@@ -1,0 +1,103 @@
+// A clock for tests that moves the database and Node together.
+import type { Clock } from '../clock.ts'
+import { bindSchema, type Database } from '../db/database.ts'
+import { defaults } from '../defaults.ts'
+
+/** A span of time; the parts add up. */
+export interface Span {
+  days?: number
+  hours?: number
+  minutes?: number
+  seconds?: number
+  milliseconds?: number
+}
+
+/** Stands still until it is moved. Pass it to `createIzta({ clock })`. */
+export interface TestClock extends Clock {
+  /** The instant that the database and Node agree on. */
+  readonly date: Date
+  /** Moves on; timers that become due fire in order, each at its own instant. */
+  advance(span: Span): Promise<void>
+  /** Moves on to an instant that is not earlier. */
+  advanceTo(instant: Date): Promise<void>
+}
+
+export interface TestClockOptions {
+  database: Database
+  /** @default 'izta' */
+  schema?: string
+  /** Where the clock starts. @default 2030-01-01T00:00:00Z */
+  at?: Date
+}
+
+// Test databases only: from now on every due time, lease and slot of this database follows the row.
+const replaceNow = `
+do $clock$
+begin
+  create table if not exists izta.test_clock (at timestamptz not null);
+  delete from izta.test_clock;
+  insert into izta.test_clock values ('epoch');
+  create or replace function izta.now() returns timestamptz language sql stable parallel safe
+    as 'select at from izta.test_clock';
+end
+$clock$`
+const setNow = `update izta.test_clock set at = $1::timestamptz`
+
+/**
+ * Makes a clock that stands still, in the database (by replacing its `now()` function: never on a database that is
+ * used otherwise) and in Node.
+ *
+ * @example
+ * ```ts
+ * const clock = await createTestClock({ database, at: new Date('2030-01-01T00:00:00Z') })
+ * const izta = createIzta({ database, jobs, clock })
+ * await izta.enqueue(remind, { userId }, { delaySeconds: 3600 })
+ * await clock.advance({ hours: 1 })
+ * await drain(izta) // runs it
+ * ```
+ */
+export async function createTestClock(options: TestClockOptions): Promise<TestClock> {
+  const { database, schema = defaults.schema, at = new Date('2030-01-01T00:00:00Z') } = options
+  let nowMs = at.getTime()
+  const timers = new Set<{ atMs: number; callback: () => void }>()
+
+  const write = (instant: Date) =>
+    database.query({ text: bindSchema(setNow, schema), values: [instant.toISOString()] })
+
+  async function advanceTo(instant: Date): Promise<void> {
+    const targetMs = instant.getTime()
+    if (!(targetMs >= nowMs)) throw new RangeError(`The clock stands at ${new Date(nowMs).toISOString()} and cannot go back.`)
+    for (;;) {
+      const next = [...timers].sort((a, b) => a.atMs - b.atMs).find((timer) => timer.atMs <= targetMs)
+      if (next === undefined) break
+      timers.delete(next)
+      if (next.atMs > nowMs) {
+        nowMs = next.atMs
+        // oxlint-disable-next-line no-await-in-loop -- timers fire one after the other
+        await write(new Date(nowMs))
+      }
+      next.callback()
+      // oxlint-disable-next-line no-await-in-loop -- what it started may set a timer that is due as well
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    nowMs = targetMs
+    await write(instant)
+  }
+
+  await database.query({ text: bindSchema(replaceNow, schema), values: [] })
+  await write(at)
+  return {
+    now: () => nowMs,
+    after(ms, callback) {
+      const timer = { atMs: nowMs + Math.max(0, ms), callback }
+      timers.add(timer)
+      return () => timers.delete(timer)
+    },
+    get date() {
+      return new Date(nowMs)
+    },
+    advanceTo,
+    advance: ({ days = 0, hours = 0, minutes = 0, seconds = 0, milliseconds = 0 }) =>
+      advanceTo(new Date(nowMs + (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000 + milliseconds)),
+  }
+}

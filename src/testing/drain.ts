@@ -1,0 +1,37 @@
+// Runs in a test what is due, and returns when nothing is.
+import { configOf, type Configured } from '../config.ts'
+import { defaults } from '../defaults.ts'
+import { deadlineAfter, longestTimeout } from '../runner/deadline.ts'
+import { createPlaces } from '../runner/places.ts'
+import type { RunSummary } from '../runner/report.ts'
+import { startRun } from '../runner/runner.ts'
+import { tick } from '../scheduler.ts'
+
+export interface DrainOptions {
+  /** @default [] (all) */
+  queues?: readonly string[]
+  /** Handlers at once. @default 10 */
+  concurrency?: number
+  /** Whether to turn due slots into tasks first. @default false */
+  schedules?: boolean
+}
+
+/**
+ * Runs every due task, and those they enqueue, until nothing is due. Tasks of the future, retries after a delay
+ * included, stay: move the clock and drain again.
+ *
+ * @example
+ * ```ts
+ * await izta.enqueue(divide, { numerator: 1, denominator: 2 })
+ * const { finished } = await drain(izta)
+ * ```
+ */
+export async function drain(izta: Configured, options: DrainOptions = {}): Promise<RunSummary> {
+  const config = configOf(izta)
+  const { queues = [], concurrency = defaults.runner.concurrency, schedules = false } = options
+  if (schedules) await tick(config)
+  const longestSeconds = longestTimeout(config.jobs.values())?.timeoutSeconds ?? 0
+  const deadline = deadlineAfter(config.clock, (2 * longestSeconds + 60) * 1000, config.jobs.values())
+  const places = createPlaces(concurrency)
+  return startRun({ config, queues, places, deadline, whenIdle: 'leave-at-once', hops: 0 }).done
+}

@@ -1,0 +1,58 @@
+// Wakes: hints that start a runner now or at an instant. Losing or repeating any of them costs time, never a task.
+import type { Logger } from './log.ts'
+import { readableMessage } from './job/json.ts'
+import type { Events } from './telemetry.ts'
+
+/** Every queue: what a runner of all queues wakes its successor with. */
+export const anyQueue = '*'
+
+/** Starts runners. Implemented by the AWS adapters, the local stack and in-process runners. */
+export interface Wake {
+  /**
+   * Starts a runner of this queue now. `hops` counts runners that started each other without a trigger from
+   * outside in between.
+   */
+  wake(queue: string, hops: number): Promise<void> | void
+  /** Starts what is due at the instant. */
+  wakeAt?(instant: Date): Promise<void> | void
+}
+
+/** All sinks of one izta instance. */
+export interface Wakes {
+  /** Waits until each sink has taken the wake or failed; a failure is logged. */
+  wake(queues: readonly string[], hops?: number): Promise<void>
+  wakeAt(instant: Date | undefined): Promise<void>
+  subscribe(sink: Wake): () => void
+}
+
+export function createWakes(configured: Wake | undefined, events: Events, log: Logger): Wakes {
+  const sinks = new Set<Wake>(configured === undefined ? [] : [configured])
+
+  async function send(queue: string, deliver: (sink: Wake) => Promise<void> | void): Promise<void> {
+    await Promise.all(
+      [...sinks].map(async (sink) => {
+        try {
+          await deliver(sink)
+          events.emit('wake.sent', { queue })
+        } catch (error) {
+          const message = readableMessage(error)
+          log.warn('a wake failed: its tasks start with the next trigger', { queue, error: message })
+          events.emit('wake.failed', { queue, message })
+        }
+      }),
+    )
+  }
+
+  return {
+    async wake(queues, hops = 0) {
+      await Promise.all(queues.map((queue) => send(queue, (sink) => sink.wake(queue, hops))))
+    },
+    async wakeAt(instant) {
+      if (instant !== undefined) await send(anyQueue, (sink) => sink.wakeAt?.(instant))
+    },
+    subscribe(sink) {
+      sinks.add(sink)
+      return () => sinks.delete(sink)
+    },
+  }
+}

@@ -1,0 +1,95 @@
+import { Pool } from 'pg'
+import { expect, test, vi } from 'vitest'
+import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { ask, databaseContract, failure } from '../support/database-contract.ts'
+import { testDatabase } from '../support/database.ts'
+
+const { url, pool, connect } = await testDatabase({ migrated: false })
+
+databaseContract({ url, open: pgDatabase })
+
+const pidStatement = 'select pg_backend_pid() as pid'
+
+test('a pool of the application is used and not closed', async () => {
+  const database = pgDatabase(pool)
+  expect(await ask(database, 'select true as value')).toEqual([{ value: 't' }])
+  await database.close?.()
+  expect((await pool.query('select true as value')).rows).toEqual([{ value: true }])
+})
+
+test('an error of a given pool names host, port and database', async () => {
+  const { host, pathname } = new URL(url)
+  expect((await failure(pgDatabase(pool), 'selekt')).message).toContain(`${host}${pathname}`)
+})
+
+test('options of pg are passed on', async () => {
+  const database = pgDatabase({ connectionString: url, application_name: 'shop', max: 1 })
+  expect(await ask(database, "select current_setting('application_name') as name")).toEqual([
+    { name: 'shop' },
+  ])
+  await database.close?.()
+})
+
+test('an idle connection that the server drops does no harm', async () => {
+  const database = pgDatabase({ connectionString: url, max: 1 })
+  const [before] = await ask(database, pidStatement)
+  const dropped = Promise.withResolvers<void>()
+  const ended = vi.spyOn(Pool.prototype, 'emit').mockImplementation(function (this: Pool, event, ...rest) {
+    if (event === 'remove') dropped.resolve()
+    return Object.getPrototypeOf(Pool.prototype).emit.call(this, event, ...rest)
+  })
+  await pool.query('select pg_terminate_backend($1)', [before?.['pid']])
+  await dropped.promise
+  ended.mockRestore()
+  const [after] = await ask(database, pidStatement)
+  expect(after?.['pid']).not.toBe(before?.['pid'])
+  await database.close?.()
+})
+
+test('a connection that was idle for too long is not used again, though no timer ran', async () => {
+  const database = pgDatabase({ connectionString: url, max: 1 })
+  const [first] = await ask(database, pidStatement)
+  const [second] = await ask(database, pidStatement)
+  expect(second).toEqual(first)
+  const thawed = vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 31_000)
+  const [third] = await ask(database, pidStatement)
+  thawed.mockRestore()
+  expect(third).not.toEqual(first)
+  await database.close?.()
+})
+
+test('a refused statement does not cost its connection', async () => {
+  const database = pgDatabase({ connectionString: url, max: 1 })
+  const [before] = await ask(database, pidStatement)
+  await failure(database, 'selekt')
+  expect(await ask(database, pidStatement)).toEqual([before])
+  await database.close?.()
+})
+
+test('a statement without a reply in time has an unknown outcome', async () => {
+  const database = pgDatabase({ connectionString: url, query_timeout: 50 })
+  const holder = await connect()
+  await holder.query('select pg_advisory_lock(1)')
+  expect(await failure(database, 'select pg_advisory_lock(1)')).toMatchObject({
+    code: 'database-unreachable',
+    outcome: 'unknown',
+    retryable: true,
+  })
+  await holder.query('select pg_advisory_unlock_all()')
+  await database.close?.()
+})
+
+test('after close() it says so', async () => {
+  const database = pgDatabase(url)
+  await database.close?.()
+  expect(await failure(database, 'select 1')).toMatchObject({ code: 'database-closed', retryable: false })
+})
+
+test.for([
+  'postgres://user:secret#1@db.example.com/app',
+  'postgres://user:1/secret@db.example.com/app',
+  'not a connection string with a secret in it',
+])('a connection string that cannot be read is not shown: %s', async (connectionString) => {
+  const error = await failure(pgDatabase({ connectionString, connectionTimeoutMillis: 1 }), 'select 1')
+  expect(`${error.message} ${String(error.cause)}`).not.toContain('secret')
+})

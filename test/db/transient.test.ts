@@ -1,0 +1,224 @@
+import { inspect } from 'node:util'
+import { NeonDbError } from '@neondatabase/serverless'
+import { expect, test } from 'vitest'
+import { placeOf } from '../../src/db/redact.ts'
+import { toDatabaseError } from '../../src/db/transient.ts'
+
+const where = 'db.example.com:5432/app'
+
+function coded(code: string, message = 'it failed'): Error {
+  return Object.assign(new Error(message), { code })
+}
+
+function neonError(message: string, fields: Partial<NeonDbError> = {}): NeonDbError {
+  return Object.assign(new NeonDbError(message), fields)
+}
+
+const unreachable = 'DatabaseUnreachableError'
+const access = 'DatabaseAccessError'
+const other = 'DatabaseError'
+
+/** What was thrown, then: class, code, retryable, outcome. */
+type Case = readonly [thrown: Error, name: string, code: string, retryable: boolean, outcome: string]
+
+const bySqlState: readonly Case[] = [
+  [coded('08006'), unreachable, 'database-unreachable', true, 'unknown'],
+  [coded('08P01', 'SASL authentication failed'), access, 'database-access', false, 'not-applied'],
+  [coded('08P01', 'no such database: shop'), access, 'database-access', false, 'not-applied'],
+  [coded('08P01', 'no more connections allowed'), unreachable, 'database-unreachable', true, 'not-applied'],
+  [coded('08P01', 'server login has been failing'), unreachable, 'database-unreachable', true, 'not-applied'],
+  [coded('08P01', 'server conn crashed?'), unreachable, 'database-unreachable', true, 'unknown'],
+  [coded('57P01'), unreachable, 'database-unreachable', true, 'unknown'],
+  [coded('57P02'), unreachable, 'database-unreachable', true, 'unknown'],
+  [coded('57P03'), unreachable, 'database-unreachable', true, 'not-applied'],
+  [coded('53300'), unreachable, 'database-unreachable', true, 'not-applied'],
+  [coded('53100'), unreachable, 'database-unreachable', true, 'not-applied'],
+  [coded('28P01'), access, 'database-access', false, 'not-applied'],
+  [coded('28000'), access, 'database-access', false, 'not-applied'],
+  [coded('3D000'), access, 'database-access', false, 'not-applied'],
+  [coded('42501'), access, 'database-access', false, 'not-applied'],
+  [coded('3F000'), 'NotMigratedError', 'not-migrated', false, 'not-applied'],
+  [coded('42P01'), 'NotMigratedError', 'not-migrated', false, 'not-applied'],
+  [coded('42883'), 'NotMigratedError', 'not-migrated', false, 'not-applied'],
+  [coded('42703'), 'NotMigratedError', 'not-migrated', false, 'not-applied'],
+  [coded('40001'), other, 'serialization', true, 'not-applied'],
+  [coded('40P01'), other, 'deadlock', true, 'not-applied'],
+  [coded('55P03'), other, 'lock-timeout', true, 'not-applied'],
+  [coded('57014'), other, 'statement-timeout', true, 'not-applied'],
+  [coded('25006'), other, 'read-only', true, 'not-applied'],
+  [coded('22P02'), other, 'data-refused', false, 'not-applied'],
+  [coded('54000'), other, 'data-refused', false, 'not-applied'],
+  [coded('23505'), other, 'database-error', false, 'not-applied'],
+  [coded('IZ001'), other, 'database-error', false, 'not-applied'],
+]
+
+const withoutSqlState: readonly Case[] = [
+  [coded('ECONNREFUSED'), unreachable, 'database-unreachable', true, 'not-applied'],
+  [coded('ENOTFOUND'), unreachable, 'database-unreachable', true, 'not-applied'],
+  [coded('EAI_AGAIN'), unreachable, 'database-unreachable', true, 'not-applied'],
+  [new AggregateError([coded('ECONNREFUSED')]), unreachable, 'database-unreachable', true, 'not-applied'],
+  [coded('ECONNRESET'), unreachable, 'database-unreachable', true, 'unknown'],
+  [coded('EPIPE'), unreachable, 'database-unreachable', true, 'unknown'],
+  [coded('ETIMEDOUT'), unreachable, 'database-unreachable', true, 'unknown'],
+  [new Error('Connection terminated unexpectedly'), unreachable, 'database-unreachable', true, 'unknown'],
+  [new Error('Query read timeout'), unreachable, 'database-unreachable', true, 'unknown'],
+  [
+    new Error('Connection terminated due to connection timeout', {
+      cause: new Error('Connection terminated'),
+    }),
+    unreachable,
+    'database-unreachable',
+    true,
+    'not-applied',
+  ],
+  [
+    new Error('timeout exceeded when trying to connect'),
+    unreachable,
+    'database-unreachable',
+    true,
+    'not-applied',
+  ],
+  [
+    new Error('Cannot use a pool after calling end on the pool'),
+    other,
+    'database-closed',
+    false,
+    'not-applied',
+  ],
+  [
+    new Error('SASL: SCRAM-SERVER-FIRST-MESSAGE: client password must be a string'),
+    access,
+    'database-access',
+    false,
+    'not-applied',
+  ],
+  [coded('CERT_HAS_EXPIRED'), other, 'database-error', false, 'not-applied'],
+  [new TypeError('a is not a function'), other, 'database-error', false, 'not-applied'],
+]
+
+const ofNeon: readonly Case[] = [
+  [neonError('relation', { code: '42P01' }), 'NotMigratedError', 'not-migrated', false, 'not-applied'],
+  [
+    neonError('Error connecting to database: TypeError: fetch failed', {
+      sourceError: new TypeError('fetch failed', { cause: coded('ECONNREFUSED') }),
+    }),
+    unreachable,
+    'database-unreachable',
+    true,
+    'not-applied',
+  ],
+  [
+    neonError('Error connecting to database: TypeError: fetch failed', {
+      sourceError: new TypeError('fetch failed', { cause: coded('UND_ERR_SOCKET') }),
+    }),
+    unreachable,
+    'database-unreachable',
+    true,
+    'unknown',
+  ],
+  [
+    neonError('Error connecting to database: TimeoutError', {
+      sourceError: new DOMException('The operation was aborted due to timeout', 'TimeoutError'),
+    }),
+    unreachable,
+    'database-unreachable',
+    true,
+    'unknown',
+  ],
+  [new SyntaxError('Unexpected end of JSON input'), unreachable, 'database-unreachable', true, 'unknown'],
+  [
+    neonError('password authentication failed for user "app"', { code: '' }),
+    access,
+    'database-access',
+    false,
+    'not-applied',
+  ],
+  [
+    neonError('Server error (HTTP status 500): {"message":"sorry, too many clients already","code":"53300"}'),
+    unreachable,
+    'database-unreachable',
+    true,
+    'not-applied',
+  ],
+  [neonError('Server error (HTTP status 502): '), unreachable, 'database-unreachable', true, 'unknown'],
+  [neonError('Server error (HTTP status 429): '), unreachable, 'database-unreachable', true, 'not-applied'],
+  [
+    neonError('Server error (HTTP status 507): {"message":"response is too large (max is 67108864 bytes)"}'),
+    other,
+    'reply-too-large',
+    false,
+    'unknown',
+  ],
+  [neonError('Server error (HTTP status 413): '), other, 'data-refused', false, 'not-applied'],
+  [neonError('connection closed', { code: '' }), unreachable, 'database-unreachable', true, 'unknown'],
+]
+
+test.for([...bySqlState, ...withoutSqlState, ...ofNeon])(
+  '%s becomes %s with code %s, retryable %s, outcome %s',
+  ([thrown, name, code, retryable, outcome]) => {
+    expect(toDatabaseError(thrown, where)).toMatchObject({ name, code, retryable, outcome })
+  },
+)
+
+test('a statement that was never sent was not applied, whatever broke', () => {
+  expect(toDatabaseError(coded('ECONNRESET'), where, { sent: false }).outcome).toBe('not-applied')
+})
+
+test('the message says what happened, where, with what and what to do', () => {
+  const error = toDatabaseError(coded('42P01', 'relation "izta.task" does not exist'), where)
+  expect(error.message).toBe(
+    'The database at db.example.com:5432/app lacks an object that this version of izta needs' +
+      ' (42P01: relation "izta.task" does not exist): run `izta migrate`.',
+  )
+})
+
+test('an error that is classified already stays as it is', () => {
+  const error = toDatabaseError(coded('40001'), where)
+  expect(toDatabaseError(error, 'elsewhere')).toBe(error)
+})
+
+test('something thrown that is no error is classified as well', () => {
+  expect(toDatabaseError(undefined, where).code).toBe('database-error')
+  expect(toDatabaseError('broken', where).message).toContain('broken')
+})
+
+test('the cause keeps what helps and loses connection strings, clients and the values of rows', () => {
+  const thrown = Object.assign(coded('23514', 'new row violates check constraint "task_priority_check"'), {
+    constraint: 'task_priority_check',
+    detail: 'Failing row contains (hunter2).',
+    client: { password: 'hunter2' },
+    input: 'postgres://app:hunter2@db.example.com/app',
+  })
+  const { cause } = toDatabaseError(thrown, where)
+  expect(cause).toMatchObject({ code: '23514', constraint: 'task_priority_check', message: thrown.message })
+  expect(inspect(cause, { depth: Infinity, showHidden: true })).not.toContain('hunter2')
+})
+
+test.for(['postgres://app:hunter2@db/app', 'postgresql://app:hun ter2@db/app'])(
+  'a driver that quotes %s does not betray it',
+  (connectionString) => {
+    const messages = [
+      `bad header "${connectionString}"`,
+      `not a valid URL (connection string: ${connectionString})`,
+    ]
+    for (const message of messages) {
+      const error = toDatabaseError(new Error(message), where)
+      expect(inspect(error, { depth: Infinity, showHidden: true })).not.toMatch(/hunter2|ter2/)
+    }
+  },
+)
+
+test.for([
+  ['postgres://app:hunter2@db.example.com:6543/shop?sslmode=require', 'db.example.com:6543/shop'],
+  ['postgres://db.example.com/shop', 'db.example.com/shop'],
+  ['postgres://app:1/hunter2@db.example.com/shop', 'the given connection string'],
+  ['postgres://app:1#hunter2@db.example.com/shop', 'the given connection string'],
+  ['hunter2', 'the given connection string'],
+] as const)('of %s only %s is shown', ([connectionString, place]) => {
+  expect(placeOf({ connectionString })).toBe(place)
+})
+
+test('host, port and database are shown as pg fills them in', () => {
+  expect(placeOf({ host: 'db.example.com', port: 6543, database: 'shop' })).toBe('db.example.com:6543/shop')
+  expect(placeOf({})).toBe('localhost:5432')
+})
