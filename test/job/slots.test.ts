@@ -315,9 +315,9 @@ const anyDays = fc.record({
   dayOfWeek: absentOr(someOf(0, 6, 3)),
 })
 const anyExpression = fc.oneof(
-  fc.tuple(someOf(0, 59, 2), someOf(0, 23, 3), anyDays).map((parts) => expressionOf(...parts)),
+  fc.tuple(someOf(0, 59, 2), someOf(0, 23, 2), anyDays).map((parts) => expressionOf(...parts)),
   fc
-    .tuple(someOf(0, 59, 1), someOf(0, 6, 3))
+    .tuple(someOf(0, 59, 1), someOf(0, 6, 2))
     .map(([minutes, dayOfWeek]) => expressionOf(minutes, undefined, { dayOfWeek })),
 )
 
@@ -402,8 +402,8 @@ const nastyExpressions = [
   expressionOf([30], [2]),
   expressionOf([0, 30], [0, 1, 2, 3]),
   expressionOf([0], [0, 2, 4, 23]),
-  // The days of the week on which clocks are moved.
-  expressionOf([15], undefined, { dayOfWeek: [0, 4, 5, 6] }),
+  // The days of the week on which most clocks are moved.
+  expressionOf([15], undefined, { dayOfWeek: [0, 6] }),
 ]
 const years = fc.integer({ min: 1990, max: 2035 })
 
@@ -491,7 +491,7 @@ describe('ten years of wall clocks, minute by minute:', () => {
           expect(differences(name, year, [any, nasty], at)).toEqual([])
         },
       ),
-      { numRuns: 4 },
+      { numRuns: 2 },
     )
   })
 
@@ -646,7 +646,7 @@ describe('planning', () => {
           expect(again(made.planAt.getTime()).slots).not.toEqual([])
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 100 },
     )
   })
 
@@ -669,7 +669,7 @@ describe('planning', () => {
         fc.pre(dropped === 0)
         expect(made.map((slot) => slot.getTime())).toEqual(slotsUntil(input.rule, start, cursor.getTime()))
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     )
   })
 })

@@ -1,0 +1,201 @@
+// Cron expressions: what may be written, and the five fields it comes to.
+import { z } from 'zod'
+import { DefinitionError } from '../errors.ts'
+import { checkOptions, showValue } from '../options.ts'
+
+/** One field of a cron expression: a value, several, or the field's own cron text such as `'*'` or `'MON-FRI'`. */
+export type CronField = number | readonly number[] | string
+
+/**
+ * A cron expression field by field. A field left out becomes its first value when it is smaller than the smallest one
+ * given, else every value: `{ hour: 6 }` is 06:00 each day, `{ minute: 30 }` half past each hour, `{ dayOfWeek: 1 }`
+ * midnight on Mondays, `{ month: 2 }` midnight on 1 February. The two day fields count as equally large.
+ */
+export interface CronFields {
+  /** 0 to 59. */
+  minute?: CronField
+  /** 0 to 23. */
+  hour?: CronField
+  /** 1 to 31, or `'L'` for the month's last day. */
+  dayOfMonth?: CronField
+  /** 1 to 12, or `'JAN'` to `'DEC'`. */
+  month?: CronField
+  /** 0 to 7 (0 and 7 are Sunday) or `'SUN'` to `'SAT'`; `'5L'` is the month's last Friday, `'5#2'` its second. */
+  dayOfWeek?: CronField
+}
+
+const refusal = (subject: string, reason: string) => new DefinitionError(`${subject}: ${reason}.`)
+
+interface FieldRange {
+  readonly label: string
+  readonly min: number
+  readonly max: number
+  readonly names: readonly string[]
+}
+
+const monthNames = ['JAN', 'FEB', 'MAR', 'APR', 'MAY', 'JUN', 'JUL', 'AUG', 'SEP', 'OCT', 'NOV', 'DEC']
+const dayNames = ['SUN', 'MON', 'TUE', 'WED', 'THU', 'FRI', 'SAT']
+const minuteField: FieldRange = { label: 'minute', min: 0, max: 59, names: [] }
+const hourField: FieldRange = { label: 'hour', min: 0, max: 23, names: [] }
+const dayOfMonthField: FieldRange = { label: 'day of month', min: 1, max: 31, names: [] }
+const monthField: FieldRange = { label: 'month', min: 1, max: 12, names: monthNames }
+const dayOfWeekField: FieldRange = { label: 'day of week', min: 0, max: 7, names: dayNames }
+const fieldRanges = [minuteField, hourField, dayOfMonthField, monthField, dayOfWeekField]
+
+const aliases: Readonly<Record<string, string>> = {
+  '@hourly': '0 * * * *',
+  '@daily': '0 0 * * *',
+  '@midnight': '0 0 * * *',
+  '@weekly': '0 0 * * 0',
+  '@monthly': '0 0 1 * *',
+  '@yearly': '0 0 1 1 *',
+  '@annually': '0 0 1 1 *',
+}
+
+/**
+ * Checks a cron expression and returns its five fields. cron-parser reads them again when slots are computed, but
+ * it takes much that hides a mistake, seldom names the field, and weighs too much for processes that only enqueue.
+ */
+export function cronText(subject: string, cron: unknown): string {
+  const shown = `${subject}, cron ${showValue(cron)}`
+  const fields = typeof cron === 'string' ? splitFields(shown, cron) : objectFields(subject, shown, cron)
+  const [, , days = [], months = []] = fields.map((text, index) =>
+    checkField(shown, fieldRanges[index]!, text),
+  )
+  const [, , dayOfMonth = '*', , dayOfWeek = '*'] = fields
+  const longestMonth = Math.max(
+    ...months.map((month) => (month === 2 ? 29 : [4, 6, 9, 11].includes(month) ? 30 : 31)),
+  )
+  if (isUnset(dayOfWeek) && !isUnset(dayOfMonth) && days.every((day) => day > longestMonth && day < last)) {
+    throw refusal(shown, `never fires: no such month has a day ${Math.min(...days)}`)
+  }
+  return fields.join(' ')
+}
+
+const isUnset = (field: string) => field === '*' || field === '?'
+
+function splitFields(shown: string, cron: string): string[] {
+  const text = cron.trim()
+  if (text.startsWith('@')) {
+    const fields = aliases[text.toLowerCase()]
+    if (fields === undefined) {
+      throw refusal(shown, `unknown alias; known are ${Object.keys(aliases).join(' ')}`)
+    }
+    return fields.split(' ')
+  }
+  const fields = text === '' ? [] : text.split(/\s+/)
+  if (fields.length === 5) return fields
+  const hint = fields.length === 6 ? ' (seconds are not supported)' : ''
+  throw refusal(
+    shown,
+    `has ${fields.length} fields${hint}: expected the five "minute hour day-of-month month day-of-week"`,
+  )
+}
+
+const cronField = z
+  .union(
+    [z.int(), z.array(z.int()).min(1), z.string()],
+    "expected a number, several, or the field's cron text",
+  )
+  .optional()
+const cronFields = z.strictObject({
+  minute: cronField,
+  hour: cronField,
+  dayOfMonth: cronField,
+  month: cronField,
+  dayOfWeek: cronField,
+})
+
+function objectFields(subject: string, shown: string, cron: unknown): string[] {
+  const { minute, hour, dayOfMonth, month, dayOfWeek } = checkOptions(
+    `${subject}, option "cron"`,
+    cronFields,
+    cron,
+    (_, message) => new DefinitionError(message),
+  )
+  const fields = [minute, hour, dayOfMonth ?? dayOfWeek, month]
+  const smallest = fields.findIndex((field) => field !== undefined)
+  if (smallest === -1) throw refusal(shown, 'has no field: give at least one, such as { hour: 6 }')
+  const first = (rank: number, value: string) => (rank < smallest ? value : '*')
+  return [
+    String(minute ?? first(0, '0')),
+    String(hour ?? first(1, '0')),
+    String(dayOfMonth ?? first(2, '1')),
+    String(month ?? '*'),
+    String(dayOfWeek ?? '*'),
+  ]
+}
+
+// Stands for `L` among a field's values, above all of them; `last + 5` for `5L`.
+const last = 100
+
+function checkField(shown: string, field: FieldRange, text: string): number[] {
+  const subject = `${shown}, ${field.label}`
+  if (text === '?' && (field === dayOfMonthField || field === dayOfWeekField)) return []
+  const items = text.split(',')
+  const values = items.flatMap((item) => itemValues(subject, field, item, items.length === 1))
+  const repeated = values.find((value, index) => values.indexOf(value) !== index)
+  if (repeated !== undefined) throw refusal(subject, `"${text}" names the same ${field.label} more than once`)
+  return values
+}
+
+function itemValues(subject: string, field: FieldRange, item: string, alone: boolean): number[] {
+  if (item.startsWith('H')) {
+    throw refusal(subject, `"${item}" would be random and another in each process: write the value out`)
+  }
+  if (field === dayOfMonthField && item === 'L') return [last]
+  const [, weekday, nth] = (field === dayOfWeekField && /^(\w+?)(?:L|#([1-5]))$/.exec(item)) || []
+  if (weekday !== undefined) {
+    if (nth !== undefined && !alone) {
+      throw refusal(subject, `"${item}" must stand alone: remove the other days`)
+    }
+    const day = fieldValue(subject, field, weekday)
+    return [nth === undefined ? last + day : day]
+  }
+  const [range = '', step, ...more] = item.split('/')
+  const [low, high] = rangeBounds(subject, field, range, step !== undefined)
+  const distance = step === undefined ? 1 : Number(step)
+  if (more.length > 0 || (step !== undefined && !/^[1-9]\d*$/.test(step))) {
+    throw refusal(subject, `"${item}" has no valid step: expected a whole number from 1 after one "/"`)
+  }
+  if (step !== undefined && distance > high - low) {
+    throw refusal(
+      subject,
+      `step ${step} is beyond ${low}–${high}, so that only ${low} would fit: write ${low}, or use "every"`,
+    )
+  }
+  const values = Array.from(
+    { length: Math.floor((high - low) / distance) + 1 },
+    (_, index) => low + index * distance,
+  )
+  return field === dayOfWeekField ? [...new Set(values.map((day) => day % 7))] : values
+}
+
+function rangeBounds(subject: string, field: FieldRange, range: string, stepped: boolean): [number, number] {
+  const highest = field === dayOfWeekField ? 6 : field.max
+  if (range === '*') return [field.min, highest]
+  const [start = '', end, ...more] = range.split('-')
+  if (more.length > 0) throw refusal(subject, `"${range}" is no range: expected two values, such as 1-5`)
+  const low = fieldValue(subject, field, start)
+  if (end === undefined) return [low, stepped ? field.max : low]
+  const high = fieldValue(subject, field, end)
+  if (low <= high) return [low, high]
+  throw refusal(
+    subject,
+    `range "${range}" runs backwards: write "${span(low, highest)},${span(field.min, high)}" to go round the end`,
+  )
+}
+
+const span = (from: number, to: number) => (from === to ? `${from}` : `${from}-${to}`)
+
+function fieldValue(subject: string, field: FieldRange, text: string): number {
+  const name = field.names.indexOf(text.toUpperCase())
+  if (name !== -1) return name + field.min
+  if (/^\d{1,2}$/.test(text)) {
+    const value = Number(text)
+    if (value >= field.min && value <= field.max) return value
+    throw refusal(subject, `${text} is outside ${field.min}–${field.max}`)
+  }
+  const names = field.names.length === 0 ? '' : ` or ${field.names[0]}–${field.names.at(-1)}`
+  throw refusal(subject, `"${text}" is not a value of this field: expected ${field.min}–${field.max}${names}`)
+}
