@@ -1,16 +1,18 @@
-// Test runner: the package's own import names resolve to the sources, one embedded Postgres serves all files.
+// Test runner: the package's own import names resolve to the sources, one Postgres serves all files.
+import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 
-const source = (path: string) => new URL(path, import.meta.url).pathname
+const source = (path: string) => fileURLToPath(new URL(`src/${path}`, import.meta.url))
 
 export default defineConfig({
   resolve: {
     alias: [
-      { find: /^izta$/, replacement: source('src/index.ts') },
-      { find: /^izta\/(pg|neon)$/, replacement: source('src/db/adapters/') + '$1.ts' },
-      { find: /^izta\/lambda$/, replacement: source('src/aws/lambda.ts') },
-      { find: /^izta\/local$/, replacement: source('src/local/index.ts') },
-      { find: /^izta\/testing$/, replacement: source('src/testing/index.ts') },
+      { find: /^izta$/, replacement: source('index.ts') },
+      { find: /^izta\/lambda$/, replacement: source('aws/lambda.ts') },
+      { find: /^izta\/local$/, replacement: source('local/index.ts') },
+      { find: /^izta\/neon$/, replacement: source('db/adapters/neon.ts') },
+      { find: /^izta\/pg$/, replacement: source('db/adapters/pg.ts') },
+      { find: /^izta\/testing$/, replacement: source('testing/index.ts') },
     ],
   },
   test: {
@@ -18,6 +20,5 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     testTimeout: 20_000,
     hookTimeout: 60_000,
-
   },
 })
