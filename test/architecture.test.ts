@@ -147,7 +147,7 @@ test(`no source file is longer than ${longestFile} lines`, () => {
 })
 
 test('no file names the host of a package registry', () => {
-  const host = /(?<![\w.-])(registry|npm|packages|pkg)\.[\w-]+\.(com|dev|io|net|org)\b/
+  const host = /(?<![\w.-])(registry|npm)\.[\w-]+\.(com|dev|github|io|net|org)\b/
   expect(allFiles.filter((path) => host.test(read(path)))).toEqual([])
   expect(read('package-lock.json')).not.toContain('"resolved"')
 })
