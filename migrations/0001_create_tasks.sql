@@ -61,6 +61,7 @@ create table izta.history (
   attempt smallint not null,
   max_attempts smallint not null,
   losses smallint not null,
+  claims integer not null,                 -- a retried task counts on, or an old runner's outcome would fit it again
   key text,
   key_until text,
   parent uuid,

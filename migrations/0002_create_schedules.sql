@@ -23,6 +23,7 @@ create table izta.schedule (
   created_at timestamptz not null,
   updated_at timestamptz not null,
   constraint schedule_pkey primary key (name),
+  constraint schedule_priority_check check (priority between 0 and 9),
   constraint schedule_missed_check check (missed in ('once', 'skip', 'all')),
   constraint schedule_overlap_check check (overlap in ('allow', 'skip'))
 );
@@ -34,5 +35,7 @@ comment on index izta.schedule_plan_at is 'schedules whose slots must be made';
 create table izta.app (
   name text not null,
   deployed_at timestamptz not null,
+  -- How often it was synced: a sync that finds another number than it saw has waited for another one, and starts anew.
+  syncs bigint not null,
   constraint app_pkey primary key (name)
 );

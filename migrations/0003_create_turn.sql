@@ -6,7 +6,8 @@
 -- runners work side by side during a deployment.
 --
 -- The planner settings pin index plans whatever the statistics of a table that is empty one moment and full the
--- next; search_path keeps other schemas' operators out.
+-- next. Up to Postgres 17 a plan that cannot avoid what they forbid (the queues are read in full) seems so expensive
+-- that it is compiled, 100 ms for each call: hence no jit. search_path keeps other schemas' operators out.
 --
 -- Arguments: p_ … the ended tasks, by position; c_ … the children of finished ones, whose c_parents are positions
 -- in p_ids; p_watch: running tasks whose cancellation is asked for.
@@ -42,6 +43,7 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set jit = off
 as $turn$
 #variable_conflict use_column
 declare
@@ -82,7 +84,7 @@ begin
       where t.id = i.id and i.kind in ('finish', 'fail', 'drop', 'cancel')
       returning t.*, i.kind, i.body, i.keep_seconds, i.kind = 'finish' and i.keep_seconds = 0 as bare)
     insert into izta.history (id, queue, job, status, payload, result, errors, priority, attempt, max_attempts,
-      losses, key, key_until, parent, schedule, slot, created_at, due_at, finished_at, expires_at)
+      losses, claims, key, key_until, parent, schedule, slot, created_at, due_at, finished_at, expires_at)
     select id, queue, job,
       case kind when 'finish' then 'finished' when 'cancel' then 'cancelled' else 'failed' end,
       case when not bare then payload end,
@@ -92,8 +94,8 @@ begin
         else (coalesce(errors, '{}') || (v_entry || substr(body, 2))::json)
           [greatest(1, coalesce(cardinality(errors), 0) - 23):]
       end,
-      priority, attempt + (kind in ('finish', 'fail'))::integer, max_attempts, losses, key, key_until, parent,
-      schedule, slot, created_at, due_at, v_now,
+      priority, attempt + (kind in ('finish', 'fail'))::integer, max_attempts, losses, claims, key, key_until,
+      parent, schedule, slot, created_at, due_at, v_now,
       v_now + case when bare then interval '1 day' else keep_seconds * interval '1 second' end
     from gone
     on conflict on constraint history_pkey do nothing;
@@ -220,12 +222,17 @@ begin
         limit p_limit),
       fitting as (
         select s.id
-        from (select d.id, sum(d.bytes) over (rows unbounded preceding) - d.bytes as bytes_before from due d) s
-        where s.bytes_before < p_reply_bytes)
+        from (
+          select d.id, sum(d.bytes) over (rows unbounded preceding) as bytes,
+            row_number() over (rows unbounded preceding) as place
+          from due d) s
+        -- The first goes whatever its size, or it would never go.
+        where s.bytes <= p_reply_bytes or s.place = 1)
       update izta.task t set
         lease = p_lease,
         run_at = v_now + p_lease_ms * interval '1 ms',
-        losses = t.losses + (t.lease is not null)::integer,
+        -- Bounded, since one overflow would fail the claim of its neighbours.
+        losses = least(t.losses + (t.lease is not null)::integer, 32767),
         claims = t.claims + 1,
         key_until = nullif(t.key_until, 'started')
       where t.id = any (array(select f.id from fitting f))

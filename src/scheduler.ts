@@ -9,18 +9,17 @@ import { readableMessage } from './job/json.ts'
 import { planSlots } from './job/slots.ts'
 import { preparePayload } from './prepare.ts'
 import { pruneStatement, readPruned } from './store/prune.ts'
+import { untilUncontended } from './store/contended.ts'
 import { readNames, registerQueuesStatement, wakeDueStatement } from './store/queues.ts'
+import { readSyncReply, syncSchedulesStatement, type ScheduleRow, type SyncReply } from './store/schedules.ts'
 import {
   planStatement,
   readMade,
-  readSyncReply,
   readToPlan,
-  syncSchedulesStatement,
   toPlanStatement,
+  type PlannableSchedule,
   type SchedulePlan,
-  type ScheduleRow,
-  type SyncReply,
-} from './store/schedules.ts'
+} from './store/slots.ts'
 import type { Statement } from './db/database.ts'
 
 /** What a tick did. */
@@ -50,6 +49,8 @@ export async function tick(config: ResolvedConfig): Promise<TickSummary> {
       await syncDefinitions(config)
       synced.add(config)
     },
+    // Each time: statements inside applications' transactions use queues without a word to anybody.
+    'find queues': () => registerQueues(config),
     'make tasks of slots': async () => {
       made = await planSchedules(config)
     },
@@ -80,26 +81,38 @@ async function run(config: ResolvedConfig, statement: Statement) {
   return rows
 }
 
-/** Makes the stored queues and schedules equal to the definitions in code, unless a newer deployment has done so. */
-export async function syncDefinitions(config: ResolvedConfig): Promise<SyncReply> {
+async function registerQueues(config: ResolvedConfig): Promise<void> {
   const queues = [...config.jobs.values(), ...config.schedules.values()].map(({ queue }) => queue)
   await run(config, registerQueuesStatement([...new Set(queues)]))
-  const schedules = await Promise.all([...config.schedules.values()].map((schedule) => scheduleRow(schedule, config)))
+}
+
+/** Makes the stored queues and schedules equal to the definitions in code, unless a newer deployment has done so. */
+export async function syncDefinitions(config: ResolvedConfig): Promise<SyncReply> {
+  await registerQueues(config)
+  const schedules = await Promise.all(
+    [...config.schedules.values()].map((schedule) => scheduleRow(schedule, config)),
+  )
   const { app, deployedAt } = config
-  const reply = readSyncReply(
-    await run(config, syncSchedulesStatement({ app, deployedAt, removeMissing: true, schedules })),
+  const statement = syncSchedulesStatement({ app, deployedAt, removeMissing: true, schedules })
+  const reply = await untilUncontended('The sync of schedules', async () =>
+    readSyncReply(await run(config, statement)),
   )
   if (reply.outdated) {
     config.log.info('schedules were left as a newer deployment has put them', { app, deployedAt })
   }
   if (reply.foreign.length > 0) {
-    config.log.error('schedules were left out: another app, or schedules.put, has their names', { names: reply.foreign })
+    config.log.error('schedules were left out: another app, or schedules.put, has their names', {
+      names: reply.foreign,
+    })
   }
   return reply
 }
 
 /** The row of a definition; its payload is checked as an enqueue would. */
-export async function scheduleRow(schedule: Schedule, limits: { payloadLimitBytes: number }): Promise<ScheduleRow> {
+export async function scheduleRow(
+  schedule: Schedule,
+  limits: { payloadLimitBytes: number },
+): Promise<ScheduleRow> {
   const { name, job, queue, priority, maxAttempts, missed, overlap } = schedule
   const row = {
     name,
@@ -119,26 +132,42 @@ export async function scheduleRow(schedule: Schedule, limits: { payloadLimitByte
 export async function planSchedules(config: ResolvedConfig): Promise<number> {
   let made = 0
   let dropped = 0
-  for (;;) {
-    // oxlint-disable-next-line no-await-in-loop -- one page after the other
-    const schedules = readToPlan(await run(config, toPlanStatement(schedulesPerPlan)))
-    const plans = schedules.flatMap(({ name, hash, rule, missed, madeUntil, now }): SchedulePlan[] => {
-      try {
-        const plan = planSlots({ rule: parseRule(rule), missed, madeUntil, now })
-        dropped += plan.droppedSlots
-        const tasks = plan.slots.map((slot) => ({ id: uuidv7(), slot }))
-        return [{ name, hash, wasMadeUntil: madeUntil, madeUntil: plan.madeUntil, planAt: plan.planAt, tasks }]
-      } catch (error) {
-        // One row that cannot be read must not stop the others.
-        config.log.error('a schedule could not be planned', { schedule: name, error: readableMessage(error) })
-        return []
-      }
-    })
-    if (plans.length === 0) break
-    // oxlint-disable-next-line no-await-in-loop -- one page after the other
-    made += readMade(await run(config, planStatement(plans)))
-    if (schedules.length < schedulesPerPlan) break
-  }
+  let page: PlannableSchedule[]
+  let lastName = ''
+  do {
+    // oxlint-disable no-await-in-loop -- one page after the other
+    page = readToPlan(await run(config, toPlanStatement(schedulesPerPlan, lastName)))
+    const plans = page.flatMap((schedule) => planOf(schedule, config))
+    const planned =
+      plans.length === 0 ? new Map<string, number>() : readMade(await run(config, planStatement(plans)))
+    for (const { name, missed, droppedSlots } of plans) {
+      // Another tick may have planned it meanwhile, and speaks for it then.
+      const tasks = planned.get(name)
+      if (tasks === undefined) continue
+      made += tasks
+      dropped += droppedSlots
+      if (droppedSlots > 0)
+        config.log.info('missed slots make no task', { schedule: name, missed, dropped: droppedSlots })
+    }
+    lastName = page.at(-1)?.name ?? ''
+  } while (page.length === schedulesPerPlan)
   if (made > 0 || dropped > 0) config.events.emit('schedule.planned', { tasks: made, dropped })
   return made
+}
+
+type Planned = SchedulePlan & { readonly missed: string; readonly droppedSlots: number }
+
+/** Nothing for a row that cannot be read: it must not stop the others. */
+function planOf(
+  { name, hash, rule, missed, madeUntil, now }: PlannableSchedule,
+  config: ResolvedConfig,
+): Planned[] {
+  try {
+    const { slots, droppedSlots, ...plan } = planSlots({ rule: parseRule(rule), missed, madeUntil, now })
+    const tasks = slots.map((slot) => ({ id: uuidv7(), slot }))
+    return [{ name, hash, missed, droppedSlots, wasMadeUntil: madeUntil, tasks, ...plan }]
+  } catch (error) {
+    config.log.error('a schedule could not be planned', { schedule: name, error: readableMessage(error) })
+    return []
+  }
 }

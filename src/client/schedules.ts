@@ -1,16 +1,19 @@
 // Schedules by API: see, pause, trigger, preview, and make dynamic ones.
 import { uuidv7 } from 'uuidv7'
 import type { ResolvedConfig } from '../config.ts'
+import type { Statement } from '../db/database.ts'
 import { OptionError, StateError } from '../errors.ts'
 import { parseRule, type Schedule } from '../job/schedule.ts'
 import { showValue } from '../options.ts'
-import { readNames } from '../store/queues.ts'
+import { untilUncontended } from '../store/contended.ts'
 import {
   listSchedulesStatement,
   pauseScheduleStatement,
+  readChangeReply,
   readDatabaseNow,
   readSchedules,
   readSyncReply,
+  readTriggered,
   removeScheduleStatement,
   resumeScheduleStatement,
   syncSchedulesStatement,
@@ -38,7 +41,10 @@ export interface Schedules {
 
 export function createSchedules(config: ResolvedConfig): Schedules {
   const notFound = (name: string) =>
-    new StateError('schedule-not-found', `There is no schedule ${showValue(name)}: the scheduler stores those in code.`)
+    new StateError(
+      'schedule-not-found',
+      `There is no schedule ${showValue(name)}: the scheduler stores those in code.`,
+    )
 
   async function find(name: string): Promise<{ schedule: ScheduleInfo; now: Date }> {
     const rows = await runStatement(config, listSchedulesStatement(name))
@@ -48,26 +54,35 @@ export function createSchedules(config: ResolvedConfig): Schedules {
     return { schedule, now }
   }
 
+  /** Whether there was something to change. */
+  async function change(what: string, statement: Statement): Promise<boolean> {
+    const reply = await untilUncontended(what, async () =>
+      readChangeReply(await runStatement(config, statement)),
+    )
+    return reply.changed
+  }
+
   return {
     list: async () => readSchedules(await runStatement(config, listSchedulesStatement(undefined))),
     async pause(name) {
-      const changed = await runStatement(config, pauseScheduleStatement(name))
-      if (changed.length === 0) await find(name)
+      if (!(await change('schedules.pause', pauseScheduleStatement(name)))) await find(name)
     },
     async resume(name) {
-      const changed = await runStatement(config, resumeScheduleStatement(name))
-      if (changed.length === 0) await find(name)
+      if (!(await change('schedules.resume', resumeScheduleStatement(name)))) await find(name)
     },
     async trigger(name) {
       const id = uuidv7()
-      const [row] = await runStatement(config, triggerScheduleStatement(name, id))
-      if (row?.['queue'] === undefined || row['queue'] === null) throw notFound(name)
-      await config.wakes.wake([row['queue']])
+      const triggered = readTriggered(await runStatement(config, triggerScheduleStatement(name, id)))
+      if (triggered === undefined) throw notFound(name)
+      if (triggered.wake) await config.wakes.wake([triggered.queue])
       return { id }
     },
     async preview(name, count = 5) {
       if (!Number.isInteger(count) || count < 1 || count > 1000) {
-        throw new OptionError('count', `schedules.preview: option "count": expected 1 to 1000; got ${showValue(count)}.`)
+        throw new OptionError(
+          'count',
+          `schedules.preview: option "count": expected 1 to 1000; got ${showValue(count)}.`,
+        )
       }
       const { schedule, now } = await find(name)
       // Cron parsing is large and slow to load: only those who ask for it pay.
@@ -78,7 +93,9 @@ export function createSchedules(config: ResolvedConfig): Schedules {
       const { scheduleRow } = await import('../scheduler.ts')
       const row = await scheduleRow(schedule, config)
       const request = { app: undefined, deployedAt: undefined, removeMissing: false, schedules: [row] }
-      const reply = readSyncReply(await runStatement(config, syncSchedulesStatement(request)))
+      const reply = await untilUncontended('schedules.put', async () =>
+        readSyncReply(await runStatement(config, syncSchedulesStatement(request))),
+      )
       if (reply.foreign.length > 0) {
         throw new StateError(
           'schedule-in-code',
@@ -87,11 +104,13 @@ export function createSchedules(config: ResolvedConfig): Schedules {
       }
     },
     async remove(name) {
-      const removed = readNames(await runStatement(config, removeScheduleStatement(name)))
-      if (removed.length > 0) return true
+      if (await change('schedules.remove', removeScheduleStatement(name))) return true
       const [schedule] = readSchedules(await runStatement(config, listSchedulesStatement(name)))
       if (schedule === undefined) return false
-      throw new StateError('schedule-in-code', `Schedule "${name}" is defined in code: remove it there and deploy.`)
+      throw new StateError(
+        'schedule-in-code',
+        `Schedule "${name}" is defined in code: remove it there and deploy.`,
+      )
     },
   }
 }

@@ -9,9 +9,9 @@ const cancel = `
 with gone as (
   delete from izta.task t where t.id = $1::uuid and (t.lease is null or t.run_at <= izta.now()) returning t.*),
 ended as (
-  insert into izta.history (id, queue, job, status, payload, errors, priority, attempt, max_attempts, losses, key,
-    key_until, parent, schedule, slot, created_at, due_at, finished_at, expires_at)
-  select id, queue, job, 'cancelled', payload, errors, priority, attempt, max_attempts, losses, key, key_until,
+  insert into izta.history (id, queue, job, status, payload, errors, priority, attempt, max_attempts, losses,
+    claims, key, key_until, parent, schedule, slot, created_at, due_at, finished_at, expires_at)
+  select id, queue, job, 'cancelled', payload, errors, priority, attempt, max_attempts, losses, claims, key, key_until,
     parent, schedule, slot, created_at, due_at, izta.now(),
     izta.now() + coalesce(
       (select r.seconds from unnest($2::text[], $3::bigint[]) r(job, seconds) where r.job = gone.job limit 1),
@@ -56,7 +56,8 @@ export type CancelReply =
 export const readCancelReply = (rows: readonly Row[]): CancelReply | undefined =>
   optionalText(rows[0] ?? {}, 'did') as CancelReply | undefined
 
-// Ended: back into the hot table with the same id, attempt 0, errors kept. Failing: due now.
+// Ended: back into the hot table with the same id, attempt 0, errors kept. Failing: due now. Claims go on counting, so
+// that no old outcome fits the new claim, and from 1: to its schedule the task is no longer one that never started.
 // Served by both primary keys; a taken key raises 23505 on task_key.
 const retry = `
 with back as (
@@ -64,10 +65,10 @@ with back as (
   where h.id = $1::uuid and h.payload is not null and (h.status <> 'finished' or $2::boolean)
   returning h.*),
 moved as (
-  insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until, parent,
-    schedule, slot, created_at, errors)
-  select id, queue, job, payload, priority, max_attempts, izta.now(), izta.now(), key, key_until, parent, schedule,
-    slot, created_at, errors
+  insert into izta.task (id, queue, job, payload, priority, max_attempts, claims, run_at, due_at, key, key_until,
+    parent, schedule, slot, created_at, errors)
+  select id, queue, job, payload, priority, max_attempts, greatest(claims, 1), izta.now(), izta.now(), key, key_until,
+    parent, schedule, slot, created_at, errors
   from back
   returning id, queue),
 hurried as (

@@ -18,6 +18,13 @@ export interface NewTask {
   readonly keyUntil: 'finished' | 'started' | undefined
 }
 
+/** The status of an unfinished task `t`. */
+export const unfinishedStatus = `case
+    when t.lease is not null and t.run_at > izta.now() then 'running'
+    when t.attempt > 0 then 'failing'
+    else 'pending'
+  end`
+
 /** The columns of new tasks, one array a column, in the order of every insert. */
 export function taskColumns(tasks: readonly NewTask[]): string[] {
   return [
@@ -34,7 +41,8 @@ export function taskColumns(tasks: readonly NewTask[]): string[] {
   ]
 }
 
-// Inserts what neither exists nor has its key taken; names the holders of the rest.
+// Inserts what neither exists nor has its key taken; names the holders of the rest. Identity goes before the key: a
+// repeat is told of its own task, not of a later one with the same key.
 // Served by task_pkey, task_key and, where ids may have been used before ($11), history_pkey.
 const made = `
 with input as materialized (
@@ -53,28 +61,24 @@ made as (
   on conflict do nothing
   returning id, queue, run_at),
 refused as (
-  select i.n - 1 as index, coalesce(t.id, h.id) as id,
-    case
-      when t.id is null then h.status
-      when t.lease is not null and t.run_at > izta.now() then 'running'
-      when t.attempt > 0 then 'failing'
-      when t.id is not null then 'pending'
-    end as status
+  select i.n - 1 as index, f.id, f.status
   from input i
   left join lateral (
-    select o.id, o.lease, o.run_at, o.attempt from izta.task o where o.id = i.id
+    select t.id, ${unfinishedStatus} as status from izta.task t where t.id = i.id
     union all
-    select o.id, o.lease, o.run_at, o.attempt from izta.task o
-    where i.key_until is not null and o.job = i.job and o.key = i.key and o.key_until is not null
-    limit 1) t on true
-  left join izta.history h on $11::boolean and h.id = i.id
+    select h.id, h.status from izta.history h where $11::boolean and h.id = i.id
+    union all
+    select t.id, ${unfinishedStatus} from izta.task t
+    where i.key_until is not null and t.job = i.job and t.key = i.key and t.key_until is not null
+    limit 1) f on true
   where i.id not in (select m.id from made m))`
 
 const refusals = `
   (select json_agg(json_build_object('index', r.index, 'id', r.id, 'status', r.status)) from refused r) as refused`
 
 // Inserts tasks, marks their queues as woken and says which want a runner. A mark that somebody else has locked
-// counts as old: waiting for it could take as long as a stranger's transaction.
+// counts as old: waiting for it could take as long as a stranger's transaction. So does any mark when the insert took
+// long, for the lock on a key or for its size: meanwhile the runner may have cleared the mark, looked twice and left.
 const enqueueAndWake = `${made},
 due as (select distinct m.queue as name from made m where m.run_at <= izta.now()),
 known as (
@@ -87,7 +91,10 @@ stale as materialized (
   select d.name
   from due d
   left join izta.queue q on q.name = d.name
-  where q.name is null or (not q.paused and q.woken_at < izta.now() - interval '1 second')),
+  where q.name is null or (not q.paused and (
+    q.woken_at < izta.now() - interval '1 second'
+    -- Less than a leaving runner waits before its last look.
+    or clock_timestamp() > statement_timestamp() + interval '40 ms'))),
 marked as (
   update izta.queue q set woken_at = izta.now()
   where q.name = any (array(
@@ -135,12 +142,8 @@ export function readEnqueueReply(rows: readonly Row[]): EnqueueReply {
 
 // Who holds a key. Served by task_key.
 const keyHolder = `
-select id, case
-    when lease is not null and run_at > izta.now() then 'running'
-    when attempt > 0 then 'failing'
-    else 'pending'
-  end as status
-from izta.task where job = $1::text and key = $2::text and key_until is not null`
+select t.id, ${unfinishedStatus} as status
+from izta.task t where t.job = $1::text and t.key = $2::text and t.key_until is not null`
 
 export function keyHolderStatement(job: string, key: string): Statement {
   return { text: keyHolder, values: [job, key] }

@@ -3,17 +3,12 @@ import type { Row, Statement } from '../db/database.ts'
 import type { AnyJob } from '../job/job.ts'
 import type { Task, TaskError, TaskStatus } from '../job/task.ts'
 import { instant, integer, json, optionalInstant, optionalText, text } from './encode.ts'
-
-const taskStatus = `case
-    when t.lease is not null and t.run_at > izta.now() then 'running'
-    when t.attempt > 0 then 'failing'
-    else 'pending'
-  end`
+import { unfinishedStatus } from './enqueue.ts'
 
 const taskColumns = `t.id, t.job, t.queue, t.priority, t.payload, t.attempt, t.max_attempts, t.losses, t.key, t.parent,
   t.schedule, (date_part('epoch', t.slot) * 1000)::bigint as slot_ms, array_to_json(t.errors) as errors,
   (date_part('epoch', t.created_at) * 1000)::bigint as created_ms,
-  (date_part('epoch', t.due_at) * 1000)::bigint as due_ms, ${taskStatus} as status,
+  (date_part('epoch', t.due_at) * 1000)::bigint as due_ms, ${unfinishedStatus} as status,
   null::json as result, null::bigint as finished_ms, null::bigint as expires_ms,
   (date_part('epoch', t.run_at) * 1000)::bigint as lease_ms`
 
@@ -34,7 +29,7 @@ export const getStatement = (id: string): Statement => ({ text: get, values: [id
 
 // Where a task stands, without its payload and result. Served by both primary keys.
 const status = `
-select t.job, ${taskStatus} as status from izta.task t where t.id = $1::uuid
+select t.job, ${unfinishedStatus} as status from izta.task t where t.id = $1::uuid
 union all
 select h.job, h.status from izta.history h where h.id = $1::uuid`
 
@@ -51,7 +46,7 @@ select * from (
   (select ${taskColumns} from izta.task t
   where ($1::uuid is null or t.id < $1::uuid)
     and ($2::text is null or t.queue = $2) and ($3::text is null or t.job = $3)
-    and ($4::text is null or ($4 in ('pending', 'running', 'failing') and $4 = ${taskStatus}))
+    and ($4::text is null or ($4 in ('pending', 'running', 'failing') and $4 = ${unfinishedStatus}))
   order by t.id desc limit $5::integer)
   union all
   (select ${historyColumns} from izta.history h
@@ -128,7 +123,7 @@ export function readTask<J extends AnyJob>(row: Row): Task<J> {
 
 // Unfinished tasks exactly, ended ones since an instant. Served by task_due and history_finished_at.
 const counts = `
-select t.queue, ${taskStatus} as status, count(*) as count
+select t.queue, ${unfinishedStatus} as status, count(*) as count
 from izta.task t group by 1, 2
 union all
 select h.queue, h.status, count(*) from izta.history h

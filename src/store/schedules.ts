@@ -1,6 +1,6 @@
-// Schedules: their definitions, and turning slots into tasks, each exactly once.
+// Schedules as they are stored: sync with the definitions in code, pause, resume, remove, trigger.
 import type { Row, Statement } from '../db/database.ts'
-import { flag, instant, instantArray, integer, json, optionalInstant, optionalText, plainArray, text, textArray } from './encode.ts'
+import { flag, integer, json, optionalInstant, optionalText, plainArray, text, textArray } from './encode.ts'
 
 /** A schedule as it is stored. */
 export interface ScheduleRow {
@@ -22,54 +22,81 @@ export interface ScheduleRow {
 // Makes the stored schedules of one app (or one dynamic schedule: app null) equal to the given definitions, unless a
 // newer deployment has synced already. What has changed or is gone loses its tasks that never started, and the cursor
 // goes back to before the first of them, so that no slot falls between the old definition and the new one.
+//
+// A statement sees the tables as they were when it began. One that then waited for a tick would miss the tasks that
+// the tick made, and leave them beside those of the new definition. Hence "seen" and "locked": only rows that are still
+// as they were seen are touched; the others are reported as contended, and the statement is sent again.
 // Served by schedule_pkey and task_schedule.
 const sync = `
 with newest as (
-  insert into izta.app (name, deployed_at)
-  select $1::text, coalesce($2::timestamptz, '-infinity') where $1 is not null
-  on conflict (name) do update set deployed_at = greatest(app.deployed_at, excluded.deployed_at)
+  insert into izta.app (name, deployed_at, syncs)
+  select $1::text, coalesce($2::timestamptz, '-infinity'), 1 where $1 is not null
+  on conflict (name) do update set
+    deployed_at = greatest(app.deployed_at, excluded.deployed_at),
+    syncs = app.syncs + 1
     where $2::timestamptz is null or app.deployed_at <= excluded.deployed_at
-  returning name),
+  returning name, syncs),
+sole as materialized (
+  select n.name from newest n
+  where n.syncs = 1 + coalesce((select a.syncs from izta.app a where a.name = $1), 0)),
 definition as materialized (
   select *
   from unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::smallint[], $9::smallint[], $10::text[],
     $11::text[], $12::text[], $13::text[])
     as d(name, job, payload, queue, priority, max_attempts, rule, missed, overlap, hash)
-  where $1 is null or exists (select from newest)),
-doomed as materialized (
-  select s.name
+  where $1 is null or exists (select from sole)),
+seen as materialized (
+  select s.name, s.xmin as version
   from izta.schedule s
   left join definition d on d.name = s.name
   where s.app is not distinct from $1
-    and (d.hash <> s.hash or (d.name is null and $3::boolean and exists (select from newest)))),
+    and (d.hash <> s.hash or (d.name is null and $3::boolean and exists (select from sole)))),
+locked as materialized (
+  select s.name
+  from izta.schedule s
+  join seen on seen.name = s.name and seen.version = s.xmin
+  order by s.name
+  for update of s),
 dropped as (
   delete from izta.task t
-  where t.schedule in (select d.name from doomed d) and t.slot is not null and t.claims = 0
+  where t.schedule in (select l.name from locked l) and t.slot is not null and t.claims = 0
   returning t.schedule, t.slot),
 removed as (
   delete from izta.schedule s
-  where s.name in (select d.name from doomed d where d.name not in (select name from definition))
+  where s.name in (select l.name from locked l where l.name not in (select d.name from definition d))
   returning s.name),
-written as (
-  insert into izta.schedule as s (name, app, job, payload, queue, priority, max_attempts, rule, missed, overlap,
+changed as (
+  update izta.schedule s set
+    job = d.job, payload = d.payload::json, queue = d.queue, priority = d.priority, max_attempts = d.max_attempts,
+    rule = d.rule::json, missed = d.missed, overlap = d.overlap, hash = d.hash,
+    made_until = case
+      when s.paused then s.made_until
+      else date_trunc('milliseconds', least(s.made_until, izta.now(),
+        (select min(o.slot) - interval '1 ms' from dropped o where o.schedule = s.name)))
+    end,
+    plan_at = izta.now(), updated_at = izta.now()
+  from definition d
+  where d.name = s.name and s.name in (select l.name from locked l)
+  returning s.name),
+added as (
+  insert into izta.schedule (name, app, job, payload, queue, priority, max_attempts, rule, missed, overlap,
     hash, made_until, plan_at, created_at, updated_at)
   select d.name, $1, d.job, d.payload::json, d.queue, d.priority, d.max_attempts, d.rule::json, d.missed, d.overlap,
-    d.hash,
-    date_trunc('milliseconds', least(izta.now(),
-      (select min(o.slot) - interval '1 ms' from dropped o where o.schedule = d.name))),
-    izta.now(), izta.now(), izta.now()
+    d.hash, date_trunc('milliseconds', izta.now()), izta.now(), izta.now(), izta.now()
   from definition d
+  where not exists (select from izta.schedule s where s.name = d.name)
   order by d.name
-  on conflict (name) do update set
-    job = excluded.job, payload = excluded.payload, queue = excluded.queue, priority = excluded.priority,
-    max_attempts = excluded.max_attempts, rule = excluded.rule, missed = excluded.missed,
-    overlap = excluded.overlap, hash = excluded.hash, plan_at = excluded.plan_at, updated_at = excluded.updated_at,
-    made_until = case when s.paused then s.made_until else excluded.made_until end
-    where s.app is not distinct from $1 and s.hash <> excluded.hash
-  returning s.name)
+  on conflict do nothing
+  returning name)
 select
   $1 is not null and not exists (select from newest) as outdated,
-  (select json_agg(w.name) from written w) as written,
+  exists (select from newest where name not in (select name from sole))
+    or exists (select from seen where name not in (select name from locked))
+    or exists (
+      select from definition d
+      where not exists (select from izta.schedule s where s.name = d.name) and d.name not in (select name from added))
+    as contended,
+  (select json_agg(w.name) from (select name from changed union all select name from added) w) as written,
   (select json_agg(r.name) from removed r) as removed,
   (select json_agg(s.name) from izta.schedule s join definition d on d.name = s.name
     where s.app is distinct from $1) as foreign_names`
@@ -82,7 +109,12 @@ export interface SyncRequest {
   readonly schedules: readonly ScheduleRow[]
 }
 
-export function syncSchedulesStatement({ app, deployedAt, removeMissing, schedules }: SyncRequest): Statement {
+export function syncSchedulesStatement({
+  app,
+  deployedAt,
+  removeMissing,
+  schedules,
+}: SyncRequest): Statement {
   return {
     text: sync,
     values: [
@@ -106,6 +138,8 @@ export function syncSchedulesStatement({ app, deployedAt, removeMissing, schedul
 export interface SyncReply {
   /** A newer deployment has synced before: nothing was changed. */
   readonly outdated: boolean
+  /** Another statement was at work on the same rows: send it again. */
+  readonly contended: boolean
   readonly written: readonly string[]
   readonly removed: readonly string[]
   /** Names that another app, or `schedules.put`, has taken: left as they are. */
@@ -116,95 +150,12 @@ export function readSyncReply(rows: readonly Row[]): SyncReply {
   const row = rows[0] ?? {}
   return {
     outdated: flag(row, 'outdated'),
+    contended: flag(row, 'contended'),
     written: json<string[]>(row, 'written', []),
     removed: json<string[]>(row, 'removed', []),
     foreign: json<string[]>(row, 'foreign_names', []),
   }
 }
-
-// Schedules whose next slots must be made. Served by schedule_plan_at.
-const toPlan = `
-select name, rule, missed, hash, (date_part('epoch', made_until) * 1000)::bigint as made_until_ms,
-  (date_part('epoch', izta.now()) * 1000)::bigint as now_ms
-from izta.schedule
-where not paused and plan_at <= izta.now()
-order by plan_at
-limit $1::integer`
-
-export const toPlanStatement = (limit: number): Statement => ({ text: toPlan, values: [String(limit)] })
-
-export interface PlannableSchedule {
-  readonly name: string
-  readonly rule: unknown
-  readonly missed: 'once' | 'skip' | 'all'
-  readonly hash: string
-  readonly madeUntil: Date
-  readonly now: Date
-}
-
-export const readToPlan = (rows: readonly Row[]): PlannableSchedule[] =>
-  rows.map((row) => ({
-    name: text(row, 'name'),
-    rule: JSON.parse(text(row, 'rule')),
-    missed: text(row, 'missed') as PlannableSchedule['missed'],
-    hash: text(row, 'hash'),
-    madeUntil: instant(row, 'made_until_ms'),
-    now: instant(row, 'now_ms'),
-  }))
-
-// Advances cursors by compare-and-set and makes the tasks of the slots in between; whoever comes second finds the
-// cursor moved and makes none. Served by schedule_pkey.
-const plan = `
-with planned as (
-  update izta.schedule s set made_until = p.made_until, plan_at = p.plan_at
-  from unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
-    as p(name, hash, was_made_until, made_until, plan_at)
-  where s.name = p.name and s.hash = p.hash and s.made_until = p.was_made_until and not s.paused
-  returning s.*),
-made as (
-  insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, schedule, slot, skip_overlap,
-    created_at)
-  select i.id, s.queue, s.job, s.payload, s.priority, s.max_attempts, i.slot, i.slot, s.name, i.slot,
-    s.overlap = 'skip', izta.now()
-  from unnest($6::uuid[], $7::text[], $8::timestamptz[]) as i(id, schedule, slot)
-  join planned s on s.name = i.schedule
-  order by s.job, i.id
-  on conflict do nothing
-  returning queue, schedule),
-known as (
-  insert into izta.queue (name)
-  select distinct m.queue from made m where not exists (select from izta.queue q where q.name = m.queue)
-  order by m.queue
-  on conflict do nothing)
-select count(*) as made from made`
-
-export interface SchedulePlan {
-  readonly name: string
-  readonly hash: string
-  readonly wasMadeUntil: Date
-  readonly madeUntil: Date
-  readonly planAt: Date
-  readonly tasks: readonly { id: string; slot: Date }[]
-}
-
-export function planStatement(plans: readonly SchedulePlan[]): Statement {
-  const tasks = plans.flatMap(({ name, tasks }) => tasks.map((task) => ({ ...task, schedule: name })))
-  return {
-    text: plan,
-    values: [
-      textArray(plans.map((schedule) => schedule.name)),
-      textArray(plans.map((schedule) => schedule.hash)),
-      instantArray(plans.map((schedule) => schedule.wasMadeUntil)),
-      instantArray(plans.map((schedule) => schedule.madeUntil)),
-      instantArray(plans.map((schedule) => schedule.planAt)),
-      plainArray(tasks.map((task) => task.id)),
-      textArray(tasks.map((task) => task.schedule)),
-      instantArray(tasks.map((task) => task.slot)),
-    ],
-  }
-}
-
-export const readMade = (rows: readonly Row[]): number => integer(rows[0] ?? {}, 'made')
 
 const list = `
 select s.name, s.app, s.job, s.payload, s.queue, s.priority, s.max_attempts, s.rule, s.missed, s.overlap, s.paused,
@@ -256,42 +207,66 @@ export const readSchedules = (rows: readonly Row[]): ScheduleInfo[] =>
     nextSlotAt: optionalInstant(row, 'next_ms'),
   }))
 
-export const readDatabaseNow = (rows: readonly Row[]): Date | undefined => optionalInstant(rows[0] ?? {}, 'now_ms')
+export const readDatabaseNow = (rows: readonly Row[]): Date | undefined =>
+  optionalInstant(rows[0] ?? {}, 'now_ms')
+
+// The named schedule, locked if nobody has changed it since the statement began (see sync).
+const lockedIfAsSeen = (condition: string) => `
+with seen as materialized (
+  select s.name, s.xmin as version from izta.schedule s where s.name = $1::text and ${condition}),
+locked as materialized (
+  select s.name from izta.schedule s join seen on seen.name = s.name and seen.version = s.xmin for update of s),
+dropped as (
+  delete from izta.task t
+  where t.schedule in (select l.name from locked l) and t.slot is not null and t.claims = 0
+  returning t.slot),`
+
+const changeReply = (changed: string) => `
+select exists (select from ${changed}) as changed,
+  exists (select from seen) and not exists (select from locked) as contended`
 
 // Pauses: its tasks that never started go, and the cursor goes back to before the first of them.
-const pause = `
-with dropped as (
-  delete from izta.task t where t.schedule = $1::text and t.slot is not null and t.claims = 0
-    and exists (select from izta.schedule s where s.name = $1 and not s.paused)
-  returning t.slot)
-update izta.schedule s set
-  paused = true,
-  made_until = coalesce((select min(slot) - interval '1 ms' from dropped), s.made_until),
-  updated_at = izta.now()
-where s.name = $1 and not s.paused
-returning s.name`
+const pause = `${lockedIfAsSeen('not s.paused')}
+paused as (
+  update izta.schedule s set
+    paused = true,
+    made_until = coalesce((select min(slot) - interval '1 ms' from dropped), s.made_until),
+    updated_at = izta.now()
+  where s.name in (select l.name from locked l)
+  returning s.name)
+${changeReply('paused')}`
 
 export const pauseScheduleStatement = (name: string): Statement => ({ text: pause, values: [name] })
 
 const resume = `
-update izta.schedule set paused = false, plan_at = izta.now(), updated_at = izta.now()
-where name = $1::text and paused
-returning name`
+with resumed as (
+  update izta.schedule set paused = false, plan_at = izta.now(), updated_at = izta.now()
+  where name = $1::text and paused
+  returning name)
+select exists (select from resumed) as changed, false as contended`
 
 export const resumeScheduleStatement = (name: string): Statement => ({ text: resume, values: [name] })
 
 // Removes a dynamic schedule and its tasks that never started.
-const remove = `
-with gone as (
-  delete from izta.schedule s where s.name = $1::text and s.app is null returning s.name),
-dropped as (
-  delete from izta.task t
-  where t.schedule in (select name from gone) and t.slot is not null and t.claims = 0)
-select name from gone`
+const remove = `${lockedIfAsSeen('s.app is null')}
+gone as (
+  delete from izta.schedule s where s.name in (select l.name from locked l) returning s.name)
+${changeReply('gone')}`
 
 export const removeScheduleStatement = (name: string): Statement => ({ text: remove, values: [name] })
 
-// Makes one task of a schedule now, beside its slots.
+export interface ChangeReply {
+  readonly changed: boolean
+  /** Another statement was at work on the schedule: send it again. */
+  readonly contended: boolean
+}
+
+export function readChangeReply(rows: readonly Row[]): ChangeReply {
+  const row = rows[0] ?? {}
+  return { changed: flag(row, 'changed'), contended: flag(row, 'contended') }
+}
+
+// Makes one task of a schedule now, beside its slots, and marks its queue as woken.
 const trigger = `
 with made as (
   insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, schedule, created_at)
@@ -299,10 +274,27 @@ with made as (
   from izta.schedule s where s.name = $1::text
     and not exists (select from izta.history h where h.id = $2::uuid)
   on conflict do nothing
-  returning queue)
-select s.queue from izta.schedule s where s.name = $1::text`
+  returning queue),
+known as (
+  insert into izta.queue (name)
+  select m.queue from made m where not exists (select from izta.queue q where q.name = m.queue)
+  on conflict do nothing),
+marked as (
+  update izta.queue q set woken_at = izta.now()
+  where q.name = any (array(
+    select l.name from izta.queue l where l.name in (select m.queue from made m) for no key update skip locked)))
+select s.queue, not coalesce(q.paused, false) as wake
+from izta.schedule s
+left join izta.queue q on q.name = s.queue
+where s.name = $1::text`
 
 export const triggerScheduleStatement = (name: string, id: string): Statement => ({
   text: trigger,
   values: [name, id],
 })
+
+/** The queue of the new task, and whether it wants a runner; undefined when there is no such schedule. */
+export function readTriggered(rows: readonly Row[]): { queue: string; wake: boolean } | undefined {
+  const row = rows[0]
+  return row && { queue: text(row, 'queue'), wake: flag(row, 'wake') }
+}

@@ -103,7 +103,7 @@ export function turnStatement(request: TurnRequest): Statement {
       String(Math.round(request.leaseMs)),
       textArray(request.queues),
       String(request.limit),
-      String(request.replyBytes),
+      String(Math.floor(request.replyBytes)),
       plainArray(outcomes.map((outcome) => outcome.id)),
       plainArray(outcomes.map((outcome) => outcome.claims)),
       plainArray(outcomes.map((outcome) => outcome.kind)),
