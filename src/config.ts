@@ -1,13 +1,14 @@
 // Options → resolved configuration. The only reader of process.env.
-import { z } from 'zod'
+import * as z from 'zod'
 import { systemClock, type Clock } from './clock.ts'
 import { inSchema, type Database } from './db/database.ts'
 import { defaults } from './defaults.ts'
 import { DefinitionError } from './errors.ts'
-import type { AnyJob } from './job/job.ts'
+import { isImplemented, isJob, type AnyJob } from './job/job.ts'
 import type { Schedule } from './job/schedule.ts'
 import { consoleLogger, type Logger } from './log.ts'
-import { checkOptions, namePattern, nameRule } from './options.ts'
+import { checkOptions, nameSchema } from './options.ts'
+import { tellTooNew } from './store/version.ts'
 import { createEvents, type Events } from './telemetry.ts'
 import { createWakes, type Wake, type Wakes } from './wake.ts'
 
@@ -18,26 +19,26 @@ export interface IztaOptions {
   /** The jobs that are enqueued, read or run here, with their handlers or without. */
   jobs: readonly AnyJob[]
   /** Schedules defined in code; synced by the scheduler and by `izta migrate` only. @default [] */
-  schedules?: readonly Schedule[]
+  schedules?: readonly Schedule[] | undefined
   /** The database schema of izta's tables. @default 'izta' */
-  schema?: string
+  schema?: string | undefined
   /** Whose schedules these are: a deployment removes only schedules of its own app. @default IZTA_APP, else 'izta' */
-  app?: string
+  app?: string | undefined
   /**
    * When this code was deployed. Schedules are not synced by a deployment older than the last that did.
    * @default IZTA_DEPLOYED_AT (an ISO 8601 instant), else unknown: syncs always
    */
-  deployedAt?: Date
+  deployedAt?: Date | undefined
   /** The largest payload, in bytes of JSON. 1 to 67,108,864. @default 1048576 */
-  payloadLimitBytes?: number
+  payloadLimitBytes?: number | undefined
   /** The largest result and declared error, in bytes of JSON. 1 to 67,108,864. @default 1048576 */
-  resultLimitBytes?: number
+  resultLimitBytes?: number | undefined
   /** Starts runners after an enqueue. @default none: runners in the same process only */
-  wake?: Wake
+  wake?: Wake | undefined
   /** @default one JSON object a line on the console */
-  log?: Logger
+  log?: Logger | undefined
   /** Local time for timeouts and pauses; replaced by the clock of `izta/testing`. @default the process's clock */
-  clock?: Clock
+  clock?: Clock | undefined
 }
 
 /** Options with their defaults, and what they make together. */
@@ -79,42 +80,71 @@ export function configOf(izta: Configured): ResolvedConfig {
 export const withConfig = <T extends object>(object: T, config: ResolvedConfig): T & Configured =>
   Object.assign(object, { [configKey]: config })
 
-const bytes = z.int().min(1).max(64 * 1024 * 1024)
+const bytes = z
+  .int()
+  .min(1)
+  .max(64 * 1024 * 1024)
 const iztaOptions = z.strictObject({
-  database: z.custom<Database>(
-    (value) => typeof (value as Database | undefined)?.query === 'function',
-    'expected a database adapter such as pgDatabase(url) of izta/pg',
-  ),
-  jobs: z.array(z.custom<AnyJob>((value) => typeof value === 'object' && value !== null && 'id' in value && 'backoff' in value, 'expected what defineJob or implementJob returns')),
+  database: thing<Database>('a database adapter, such as pgDatabase(url) of izta/pg', 'query'),
+  jobs: z
+    .array(z.custom<AnyJob>(isJob).describe('what defineJob or implementJob returns'))
+    .describe('an array of jobs'),
   schedules: z
-    .array(z.custom<Schedule>((value) => typeof value === 'object' && value !== null && 'rule' in value, 'expected what defineSchedule returns'))
+    .array(
+      z
+        .custom<Schedule>((value) => isObject(value) && value['kind'] === 'schedule')
+        .describe('what defineSchedule returns'),
+    )
+    .describe('an array of schedules')
     .default([]),
   schema: z
     .string()
-    .regex(/^[A-Za-z_][A-Za-z0-9_]{0,62}$/, 'expected 1 to 63 of A–Z a–z 0–9 _, not starting with a digit')
-    .refine((name) => !/^pg_/i.test(name), 'expected a name without the prefix pg_, which Postgres reserves')
+    .regex(/^(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}$/i)
+    .describe('1 to 63 of A–Z a–z 0–9 _, starting neither with a digit nor with pg_, which Postgres reserves')
     .default(defaults.schema),
-  app: z.string().regex(namePattern, `expected ${nameRule}`).optional(),
+  app: nameSchema.optional(),
   deployedAt: z.date().optional(),
   payloadLimitBytes: bytes.default(defaults.payloadLimitBytes),
   resultLimitBytes: bytes.default(defaults.resultLimitBytes),
-  wake: z.custom<Wake>((value) => value === undefined || typeof (value as Wake).wake === 'function', 'expected an object with a wake method').optional(),
-  log: z.custom<Logger>((value) => value === undefined || typeof (value as Logger).info === 'function', 'expected an object with debug, info, warn and error').optional(),
-  clock: z.custom<Clock>((value) => value === undefined || typeof (value as Clock).after === 'function', 'expected an object with now and after').optional(),
+  wake: thing<Wake>('an object with the method wake', 'wake').optional(),
+  log: thing<Logger>(
+    'an object with the methods debug, info, warn and error',
+    'debug',
+    'info',
+    'warn',
+    'error',
+  ).optional(),
+  clock: thing<Clock>('an object with the methods now and after', 'now', 'after').optional(),
 })
 
+/** A schema of whatever has these methods. */
+function thing<T>(description: string, ...methods: string[]) {
+  const fits = (value: unknown) =>
+    isObject(value) && methods.every((method) => typeof value[method] === 'function')
+  return z.custom<T>(fits).describe(description)
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return (typeof value === 'object' || typeof value === 'function') && value !== null
+}
+
 export function resolveConfig(options: IztaOptions): ResolvedConfig {
-  const checked = checkOptions('createIzta', iztaOptions, options, (_, message) => new DefinitionError(message))
+  const checked = checkOptions(
+    'createIzta',
+    iztaOptions,
+    options,
+    (_, message) => new DefinitionError(message),
+  )
   const log = checked.log ?? consoleLogger()
   const events = createEvents(log)
   return {
-    database: inSchema(checked.database, checked.schema),
+    database: tellTooNew(inSchema(checked.database, checked.schema)),
     givenDatabase: checked.database,
     schema: checked.schema,
     app: checked.app ?? environment('IZTA_APP') ?? 'izta',
     deployedAt: checked.deployedAt ?? environmentInstant('IZTA_DEPLOYED_AT'),
-    jobs: byName('job', 'id', checked.jobs, (job) => job.id),
-    schedules: byName('schedule', 'name', checked.schedules, (schedule) => schedule.name),
+    jobs: jobsById([...checked.jobs, ...checked.schedules.map((schedule) => schedule.job)]),
+    schedules: schedulesByName(checked.schedules),
     payloadLimitBytes: checked.payloadLimitBytes,
     resultLimitBytes: checked.resultLimitBytes,
     wakes: createWakes(checked.wake, events, log),
@@ -124,19 +154,37 @@ export function resolveConfig(options: IztaOptions): ResolvedConfig {
   }
 }
 
-function byName<T>(what: string, key: string, items: readonly T[], nameOf: (item: T) => string): Map<string, T> {
-  const map = new Map<string, T>()
-  for (const item of items) {
-    const name = nameOf(item)
-    const other = map.get(name)
-    // The same object twice, or a definition beside its implementation, is no contradiction worth an error … but two
-    // different jobs under one id would run each other's tasks.
-    if (other !== undefined && other !== item) {
-      throw new DefinitionError(`createIzta: two ${what}s have the ${key} "${name}": give one of them another ${key}.`)
+/** Jobs of schedules included, so that none is stored whose tasks nobody here knows. */
+function jobsById(jobs: readonly AnyJob[]): Map<string, AnyJob> {
+  const byId = new Map<string, AnyJob>()
+  for (const job of jobs) {
+    const other = byId.get(job.id)
+    if (other !== undefined && !isSameJob(job, other)) {
+      throw new DefinitionError(
+        `createIzta: jobs "${other.name}" and "${job.name}" both have the id "${job.id}", so one would run the other's tasks: give one of them another id.`,
+      )
     }
-    map.set(name, item)
+    if (other === undefined || isImplemented(job)) byId.set(job.id, job)
   }
-  return map
+  return byId
+}
+
+/** The same object, or a definition beside its implementation, which shares its parts. */
+function isSameJob(one: AnyJob, other: AnyJob): boolean {
+  return one === other || (one.retention === other.retention && isImplemented(one) !== isImplemented(other))
+}
+
+function schedulesByName(schedules: readonly Schedule[]): Map<string, Schedule> {
+  const byName = new Map<string, Schedule>()
+  for (const schedule of schedules) {
+    if ((byName.get(schedule.name) ?? schedule) !== schedule) {
+      throw new DefinitionError(
+        `createIzta: two schedules have the name "${schedule.name}": give one of them another name.`,
+      )
+    }
+    byName.set(schedule.name, schedule)
+  }
+  return byName
 }
 
 /** A variable of the environment; empty counts as unset. */
@@ -150,7 +198,9 @@ function environmentInstant(name: string): Date | undefined {
   if (text === undefined) return undefined
   const instant = new Date(text)
   if (Number.isNaN(instant.getTime())) {
-    throw new DefinitionError(`${name} is "${text}", which is no instant: use ISO 8601, for example 2026-11-24T10:00:00Z.`)
+    throw new DefinitionError(
+      `${name} is "${text}", which is no instant: use ISO 8601, for example 2026-11-24T10:00:00Z.`,
+    )
   }
   return instant
 }

@@ -129,7 +129,10 @@ export class KeyTakenError extends IztaError {
   /** Id of the unfinished task that holds the key. */
   readonly holderId: string
   constructor(key: string, holderId: string) {
-    super('key-taken', `Key "${key}" is held by unfinished task ${holderId}: wait for it to end or cancel it.`)
+    super(
+      'key-taken',
+      `Key "${key}" is held by unfinished task ${holderId}: wait for it to end or cancel it.`,
+    )
     this.holderId = holderId
   }
 }
@@ -137,8 +140,8 @@ export class KeyTakenError extends IztaError {
 /** The operation does not fit the state of the task or schedule, for example `retry` of a finished task. */
 export class StateError extends IztaError {
   override readonly name = 'StateError'
-  constructor(code: string, message: string) {
-    super(code, message)
+  constructor(code: string, message: string, options: { retryable?: boolean } = {}) {
+    super(code, message, options)
   }
 }
 
@@ -154,7 +157,12 @@ export class DatabaseError extends IztaError {
   constructor(
     code: string,
     message: string,
-    options: { cause?: unknown; retryable?: boolean; sqlState?: string | undefined; outcome?: StatementOutcome },
+    options: {
+      cause?: unknown
+      retryable?: boolean
+      sqlState?: string | undefined
+      outcome?: StatementOutcome
+    },
   ) {
     super(code, message, options)
     this.sqlState = options.sqlState

@@ -1,4 +1,5 @@
 // Structured logs: a port that pino, Powertools and console-like loggers fit, and the default on the console.
+import { readableMessage } from './job/json.ts'
 
 /** A logger: a sentence and its facts. */
 export interface Logger {
@@ -8,10 +9,16 @@ export interface Logger {
   error(message: string, facts?: Record<string, unknown>): void
 }
 
-/** One JSON object a line on the console; `debug` only on demand. */
-export function consoleLogger(options: { debug?: boolean } = {}): Logger {
-  const write = (level: 'debug' | 'info' | 'warn' | 'error') => (message: string, facts: object = {}) =>
-    console[level](JSON.stringify({ level, message, ...facts }, readable))
+/**
+ * One JSON object a line on the console; `debug` only on demand.
+ *
+ * @param options debug: whether to write `debug` lines, default false
+ */
+export function consoleLogger(options: { debug?: boolean | undefined } = {}): Logger {
+  const write =
+    (level: 'debug' | 'info' | 'warn' | 'error') =>
+    (message: string, facts: object = {}) =>
+      console[level](line(level, message, facts))
   return {
     debug: options.debug === true ? write('debug') : () => {},
     info: write('info'),
@@ -27,6 +34,16 @@ export function withFacts(log: Logger, shared: Record<string, unknown>): Logger 
     info: (message, facts) => log.info(message, { ...shared, ...facts }),
     warn: (message, facts) => log.warn(message, { ...shared, ...facts }),
     error: (message, facts) => log.error(message, { ...shared, ...facts }),
+  }
+}
+
+/** Facts that cannot be printed, such as cycles, must not fail the task that logs them. */
+function line(level: string, message: string, facts: object): string {
+  try {
+    // Level and message stand first, and facts of these names do not replace them.
+    return JSON.stringify(Object.assign({ level, message }, facts, { level, message }), readable)
+  } catch (error) {
+    return JSON.stringify({ level, message, factsNotPrinted: readableMessage(error) })
   }
 }
 

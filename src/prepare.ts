@@ -1,13 +1,13 @@
 // Turns a job, a payload and options into the task to insert, or refuses them before anything is sent.
 import { uuidv7 } from 'uuidv7'
-import { z } from 'zod'
+import * as z from 'zod'
 import { defaults } from './defaults.ts'
 import { OptionError, PayloadError } from './errors.ts'
 import type { EnqueueOptions } from './job/context.ts'
-import type { AnyJob } from './job/job.ts'
+import type { AnyJob, Schema } from './job/job.ts'
 import { encodeJson } from './job/json.ts'
 import { describeIssues, validate, type Validated } from './job/validate.ts'
-import { checkOptions, namePattern, nameRule } from './options.ts'
+import { checkOptions, nameSchema, showValue } from './options.ts'
 import type { NewTask } from './store/enqueue.ts'
 
 /** Any UUID, of whatever version. */
@@ -18,25 +18,22 @@ const latestInstant = new Date('9999-12-31T23:59:59Z')
 
 const keySchema = z
   .string()
-  .min(1, 'expected 1 to 512 bytes of text')
-  .refine((key) => Buffer.byteLength(key) <= defaults.keyLimitBytes, 'expected 1 to 512 bytes of text')
-  .refine((key) => key.isWellFormed() && !key.includes('\0'), 'expected text without NUL and lone surrogates')
+  .refine((key) => key !== '' && Buffer.byteLength(key) <= defaults.keyLimitBytes)
+  // Postgres' text type holds neither.
+  .refine((key) => key.isWellFormed() && !key.includes('\0'))
+  .describe(`1 to ${defaults.keyLimitBytes} bytes of text without NUL and lone surrogates`)
 
 /** The options of one enqueued task; unknown ones are refused. */
 export const enqueueOptionsSchema = z
   .strictObject({
-    runAt: z
-      .date('expected a valid Date')
-      .min(new Date(0), 'expected a Date from 1970 to 9999')
-      .max(latestInstant, 'expected a Date from 1970 to 9999')
-      .optional(),
-    delaySeconds: z.number('expected a number from 0 to 315360000').min(0).max(tenYears).optional(),
-    queue: z.string().regex(namePattern, `expected ${nameRule}`).optional(),
-    priority: z.int('expected a whole number from 0 to 9').min(0).max(9).optional(),
-    maxAttempts: z.int('expected a whole number from 1 to 32767').min(1).max(32_767).optional(),
+    runAt: z.date().min(new Date(0)).max(latestInstant).describe('a valid Date from 1970 to 9999').optional(),
+    delaySeconds: z.number().min(0).max(tenYears).optional(),
+    queue: nameSchema.optional(),
+    priority: z.int().min(0).max(9).optional(),
+    maxAttempts: z.int().min(1).max(32_767).optional(),
     key: keySchema.optional(),
     keyUntil: z.enum(['finished', 'started']).optional(),
-    id: z.string().regex(uuidPattern, 'expected a UUID').optional(),
+    id: z.string().regex(uuidPattern).describe('a UUID').optional(),
   })
   .refine((options) => options.runAt === undefined || options.delaySeconds === undefined, {
     message: 'expected either runAt or delaySeconds, not both',
@@ -49,8 +46,14 @@ export const enqueueOptionsSchema = z
 
 const noOptions: z.output<typeof enqueueOptionsSchema> = {}
 
+/** A task to insert. */
+export interface PreparedTask extends NewTask {
+  /** Whether the caller chose the id: only then can a task of this id be there from an earlier call. */
+  readonly idWasGiven: boolean
+}
+
 /** What checking a payload answers: at once, or later where the schema is asynchronous. */
-export type Prepared = NewTask | Promise<NewTask>
+export type Prepared = PreparedTask | Promise<PreparedTask>
 
 export interface PrepareLimits {
   readonly payloadLimitBytes: number
@@ -77,9 +80,10 @@ export function prepareTask(
           options,
           (option, message) => new OptionError(option, message, index),
         )
-  const text = preparePayload(job, payload, limits, index)
-  const make = (text: string): NewTask => ({
+  const encoded = preparePayload(job, payload, limits, index)
+  const make = (text: string): PreparedTask => ({
     id: checked.id?.toLowerCase() ?? uuidv7(),
+    idWasGiven: checked.id !== undefined,
     queue: checked.queue ?? job.queue,
     job: job.id,
     payload: text,
@@ -90,7 +94,7 @@ export function prepareTask(
     key: checked.key,
     keyUntil: checked.key === undefined ? undefined : (checked.keyUntil ?? 'finished'),
   })
-  return typeof text === 'string' ? make(text) : text.then(make)
+  return typeof encoded === 'string' ? make(encoded) : encoded.then(make)
 }
 
 /** The payload as JSON text, when it fits the job's schema, is JSON and is not too large. */
@@ -102,7 +106,11 @@ export function preparePayload(
 ): string | Promise<string> {
   if (job.payload === undefined && payload !== undefined) {
     throw refusal(job, index, 'payload-refused', [
-      { path: '', code: 'schema', message: 'the job takes no payload: leave it out, or give the job a payload schema' },
+      {
+        path: '',
+        code: 'schema',
+        message: `the job takes none, so leave it out or give the job a payload schema; got ${showValue(payload)}`,
+      },
     ])
   }
   // What is not JSON is told first: schemas say less helpful things of it, or nothing.
@@ -115,7 +123,7 @@ export function preparePayload(
     if (!result.ok) throw refusal(job, index, 'payload-refused', result.issues)
     return encoded?.text ?? 'null'
   }
-  const validated = validate(job.payload, payload)
+  const validated = validate(job.payload as Schema | undefined, payload)
   return validated instanceof Promise ? validated.then(accept) : accept(validated)
 }
 
@@ -126,10 +134,7 @@ function refusal(
   issues: PayloadError['issues'],
 ): PayloadError {
   const located = index === undefined ? issues : issues.map((issue) => ({ index, ...issue }))
-  return new PayloadError(
-    code,
-    `The payload of job "${job.id}" was refused: ${describeIssues(issues)}. Nothing was sent.`,
-    located,
-    { index },
-  )
+  return new PayloadError(code, `Payload of job "${job.id}" refused: ${describeIssues(issues)}.`, located, {
+    index,
+  })
 }

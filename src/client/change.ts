@@ -1,14 +1,16 @@
 // Changes what is stored: cancel and retry of tasks, pause and resume of queues.
-import { z } from 'zod'
+import * as z from 'zod'
 import type { ResolvedConfig } from '../config.ts'
 import { isDatabaseError } from '../db/transient.ts'
+import { repeat } from '../db/repeat.ts'
 import { defaults } from '../defaults.ts'
 import { KeyTakenError, OptionError, StateError } from '../errors.ts'
+import type { Task } from '../job/task.ts'
 import { checkOptions, namePattern, nameRule, showValue } from '../options.ts'
-import { cancelStatement, endedKeyStatement, readCancelReply, readRetryReply, retryStatement } from '../store/cancel.ts'
-import { plainArray, text, textArray } from '../store/encode.ts'
+import { cancelStatement, readCancelReply, readRetryReply, retryStatement } from '../store/cancel.ts'
+import { plainArray, textArray } from '../store/encode.ts'
 import { keyHolderStatement, readKeyHolder } from '../store/enqueue.ts'
-import { readStatus, statusStatement } from '../store/inspect.ts'
+import { getStatement, readTask } from '../store/inspect.ts'
 import {
   listQueuesStatement,
   readNames,
@@ -31,6 +33,17 @@ export type CancelOutcome =
 export type RetryOutcome = 'moved' | 'hurried'
 
 export interface Changing {
+  /**
+   * Cancels a task; says what that did.
+   *
+   * @throws {OptionError} when the id is no UUID.
+   *
+   * @example
+   * ```ts
+   * const { outcome } = await izta.cancel(id)
+   * if (outcome === 'cancelling') console.log('it runs and was told to stop')
+   * ```
+   */
   cancel(id: string): Promise<{ readonly outcome: CancelOutcome }>
   /**
    * Runs a failed or cancelled task again, with the same id, attempts counted anew and errors kept; a failing one
@@ -39,21 +52,39 @@ export interface Changing {
    * @throws {StateError} `task-not-found`, `task-finished`, `task-unfinished` (it waits or runs anyway),
    * `payload-gone` (only its bare row was kept).
    * @throws {KeyTakenError} another unfinished task has its key by now.
+   * @throws {OptionError} when the id is no UUID, or an option is unknown.
+   *
+   * @example
+   * ```ts
+   * for await (const task of izta.list({ status: 'failed', job: divide })) await izta.retry(task.id)
+   * ```
    */
-  retry(id: string, options?: { force?: boolean }): Promise<{ readonly outcome: RetryOutcome }>
+  retry(id: string, options?: { force?: boolean | undefined }): Promise<{ readonly outcome: RetryOutcome }>
+  /** Each throws an `OptionError` when the name is none. */
   readonly queues: {
+    /** Every queue, by name. */
     list(): Promise<QueueInfo[]>
     /** Nothing of the queue is claimed any more; running tasks end. Enqueues and schedules go on. */
     pause(name: string): Promise<void>
     /** Claims again, and wakes a runner. */
     resume(name: string): Promise<void>
   }
-  /** Wakes a runner of the queue, at most once a second: after the commit of an enqueueStatement. */
+  /**
+   * Wakes a runner of the queue, at most once a second: after the commit of an enqueueStatement.
+   *
+   * @throws {OptionError} when the name is none.
+   */
   wake(queue: string): Promise<void>
 }
 
 const retryOptions = z.strictObject({ force: z.boolean().default(false) })
 const attempts = 10
+const uniqueViolation = '23505'
+
+function contended(what: string, id: string): StateError {
+  const message = `Task ${id} changes hands at this very moment: call ${what} again.`
+  return new StateError('task-contended', message, { retryable: true })
+}
 
 export function createChanging(config: ResolvedConfig): Changing {
   const jobs = [...config.jobs.values()]
@@ -61,6 +92,11 @@ export function createChanging(config: ResolvedConfig): Changing {
     jobs: textArray(jobs.map((job) => job.id)),
     seconds: plainArray(jobs.map((job) => job.retention.failedSeconds)),
     fallbackSeconds: defaults.retention.failedDays * 86_400,
+  }
+
+  async function find(id: string): Promise<Task | undefined> {
+    const [row] = await runStatement(config, getStatement(id))
+    return row && readTask(row)
   }
 
   async function wake(queue: string): Promise<void> {
@@ -71,41 +107,67 @@ export function createChanging(config: ResolvedConfig): Changing {
   return {
     async cancel(id) {
       checkTaskId('cancel', id)
-      for (let attempt = 1; ; attempt++) {
-        // oxlint-disable-next-line no-await-in-loop -- the task changed hands in between
-        const outcome = readCancelReply(await runStatement(config, cancelStatement(id, retention)))
+      const statement = cancelStatement(id, retention)
+      let isRepeat = false
+      for (let attempt = 1; attempt <= attempts; attempt++) {
+        const { rows, ambiguous } = await repeat(config.database, config.clock, () => statement)
+        isRepeat ||= ambiguous
+        const outcome = readCancelReply(rows)
         if (outcome === undefined) return { outcome: 'not-found' }
+        // The call whose answer was lost has done it.
+        if (outcome === 'already-cancelled' && isRepeat) return { outcome: 'cancelled' }
         if (outcome !== 'moving') return { outcome }
-        if (attempt === attempts) {
-          throw new StateError('task-contended', `Task ${id} changed hands ${attempts} times: call cancel again.`)
-        }
       }
+      throw contended('cancel', id)
     },
 
     async retry(id, options = {}) {
       checkTaskId('retry', id)
       const { force } = checkOptions('retry', retryOptions, options)
-      const reply = await runStatement(config, retryStatement(id, force)).then(readRetryReply, async (error: unknown) => {
-        if (!isDatabaseError(error) || error.sqlState !== '23505') throw error
-        const [row] = await runStatement(config, endedKeyStatement(id))
-        const key = row && text(row, 'key')
-        const holder = row && readKeyHolder(await runStatement(config, keyHolderStatement(text(row, 'job'), text(row, 'key'))))
-        throw holder === undefined || key === undefined ? error : new KeyTakenError(key, holder.id)
-      })
-      if (reply.did !== 'nothing') {
-        if (reply.queue !== undefined) await wake(reply.queue)
-        return { outcome: reply.did }
+      const statement = retryStatement(id, force)
+      for (let attempt = 1; attempt <= attempts; attempt++) {
+        try {
+          const { rows, ambiguous } = await repeat(config.database, config.clock, () => statement)
+          const { did, queue, endedAs, bare } = readRetryReply(rows)
+          if (did !== 'nothing') {
+            if (queue !== undefined) await wake(queue)
+            return { outcome: did }
+          }
+          if (bare) {
+            throw new StateError(
+              'payload-gone',
+              `Task ${id} kept no payload, since its job has the retention finished: 'none': enqueue it anew.`,
+            )
+          }
+          if (endedAs === 'finished') {
+            throw new StateError(
+              'task-finished',
+              `Task ${id} has finished: pass { force: true } to run it again.`,
+            )
+          }
+          const now = await find(id)
+          if (now === undefined)
+            throw new StateError('task-not-found', `retry: there is no task ${id} (any more).`)
+          if (now.status === 'pending' || now.status === 'running') {
+            if (!ambiguous) {
+              throw new StateError(
+                'task-unfinished',
+                `Task ${id} is ${now.status}: there is nothing to retry.`,
+              )
+            }
+            // The call whose answer was lost has moved it.
+            await wake(now.queue)
+            return { outcome: 'moved' }
+          }
+        } catch (error) {
+          if (!isDatabaseError(error) || error.sqlState !== uniqueViolation) throw error
+          const { job, key } = (await find(id)) ?? {}
+          if (job === undefined || key === undefined) throw error
+          const holder = readKeyHolder(await runStatement(config, keyHolderStatement(job, key)))
+          if (holder !== undefined) throw new KeyTakenError(key, holder.id)
+        }
       }
-      if (reply.bare) {
-        throw new StateError('payload-gone', `Task ${id} kept no payload (retention finished: 'none'): enqueue it anew.`)
-      }
-      if (reply.endedAs === 'finished') {
-        throw new StateError('task-finished', `Task ${id} has finished: pass { force: true } to run it again.`)
-      }
-      const now = readStatus(await runStatement(config, statusStatement(id)))
-      throw now === undefined
-        ? new StateError('task-not-found', `There is no task ${id} (any more).`)
-        : new StateError('task-unfinished', `Task ${id} is ${now.status}: there is nothing to retry.`)
+      throw contended('retry', id)
     },
 
     queues: {
@@ -126,5 +188,5 @@ export function createChanging(config: ResolvedConfig): Changing {
 
 function checkQueue(what: string, name: unknown): void {
   if (typeof name === 'string' && namePattern.test(name)) return
-  throw new OptionError('queue', `${what}: option "queue": expected ${nameRule}; got ${showValue(name)}.`)
+  throw new OptionError('queue', `${what}: name of a queue: expected ${nameRule}; got ${showValue(name)}.`)
 }

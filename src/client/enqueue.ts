@@ -1,13 +1,14 @@
 // Enqueues tasks: directly, in bulk, and as a statement for the application's own transaction.
 import type { ResolvedConfig } from '../config.ts'
-import { bindSchema, type Row } from '../db/database.ts'
+import { bindSchema } from '../db/database.ts'
 import { repeat } from '../db/repeat.ts'
 import { defaults } from '../defaults.ts'
 import { IztaError, OptionError, UnknownJobError } from '../errors.ts'
 import type { EnqueueArguments, EnqueueOptions } from '../job/context.ts'
-import type { AnyJob, PayloadInput } from '../job/job.ts'
+import { isJob, type AnyJob, type PayloadInput } from '../job/job.ts'
 import type { TaskStatus } from '../job/task.ts'
-import { prepareTask } from '../prepare.ts'
+import { showValue } from '../options.ts'
+import { prepareTask, type Prepared, type PreparedTask } from '../prepare.ts'
 import {
   enqueueOnlyStatement,
   enqueueStatement,
@@ -15,7 +16,6 @@ import {
   readEnqueueReply,
   readKeyHolder,
   type NewTask,
-  type Refusal,
 } from '../store/enqueue.ts'
 import { runStatement } from './statement.ts'
 
@@ -29,11 +29,10 @@ export interface Enqueued {
 }
 
 /** One item of a mixed bulk enqueue: job, payload, options. */
-export type EnqueueItem<J extends AnyJob = AnyJob> = readonly [
-  job: J,
-  payload?: PayloadInput<J>,
-  options?: EnqueueOptions | undefined,
-]
+export type EnqueueItem<J extends AnyJob = AnyJob> = readonly [job: J, ...rest: EnqueueArguments<J>]
+
+/** Options that all tasks of one call can share. */
+export type SharedEnqueueOptions = Omit<EnqueueOptions, 'id' | 'key' | 'keyUntil'>
 
 /** A statement to run in the application's own transaction, with whatever driver that has. */
 export interface EnqueueStatement {
@@ -42,7 +41,13 @@ export interface EnqueueStatement {
   readonly text: string
   /** One per `$n`; each is text or null. */
   readonly values: (string | null)[]
-  /** What the statement did, from the rows it returned (objects, or a result with `rows`). */
+  /**
+   * What the statement did, from what it returned: rows as objects, or a result with `rows`.
+   *
+   * @throws {OptionError} when that is not what the statement returns.
+   * @throws {IztaError} `key-contended` (retryable) when the key was taken by a transaction that committed at this
+   * very moment, so that the holder cannot be told: nothing was stored.
+   */
   read(result: readonly unknown[] | { readonly rows: readonly unknown[] }): Enqueued
 }
 
@@ -50,28 +55,42 @@ export interface Enqueuing {
   /**
    * Stores a task and wakes a runner of its queue.
    *
-   * @throws {PayloadError} the schema refuses the payload, it is not JSON, or it is too large; nothing was sent.
-   * @throws {OptionError} an option is unknown or out of its range.
-   * @throws {DatabaseError} the database refuses or cannot be reached, also after several tries.
+   * @throws {PayloadError} when the schema refuses the payload, it is not JSON, or it is too large; nothing was sent.
+   * @throws {OptionError} when an option is unknown or out of its range; nothing was sent.
+   * @throws {UnknownJobError} when the job is not among `createIzta({ jobs })`; nothing was sent.
+   * @throws {DatabaseError} when the database refuses or cannot be reached, also after several tries.
+   *
+   * @example
+   * ```ts
+   * const { id, created } = await izta.enqueue(divide, { numerator: 1, denominator: 2 }, { delaySeconds: 60 })
+   * ```
    */
   enqueue<J extends AnyJob>(job: J, ...rest: EnqueueArguments<J>): Promise<Enqueued>
   /**
    * Stores many tasks of one job, or of several as `[job, payload, options]`, in one statement: all or nothing.
-   * At most 10,000; the answers stand in the order of the input.
+   * At most 10,000; the answers stand in the order of the input. Throws as `enqueue` does, with the `index` of the
+   * first task that is wrong.
+   *
+   * @example
+   * ```ts
+   * await izta.enqueueMany(divide, [{ numerator: 1, denominator: 2 }, { numerator: 3, denominator: 4 }])
+   * await izta.enqueueMany([[divide, { numerator: 1, denominator: 2 }], [sweep, undefined, { priority: 0 }]])
+   * ```
    */
   enqueueMany<J extends AnyJob>(
     job: J,
     payloads: readonly PayloadInput<J>[],
-    options?: Omit<EnqueueOptions, 'id' | 'key' | 'keyUntil'>,
+    options?: SharedEnqueueOptions,
   ): Promise<Enqueued[]>
   enqueueMany<const Jobs extends readonly AnyJob[]>(
     items: readonly [...{ [N in keyof Jobs]: EnqueueItem<Jobs[N]> }],
   ): Promise<Enqueued[]>
-  enqueueMany(items: readonly EnqueueItem[]): Promise<Enqueued[]>
   /**
    * The enqueue as a statement for a transaction of the application: the task exists if that commits. No runner is
-   * woken: call `izta.wake(queue)` after the commit, or leave it to the next tick. The payload's schema must answer
-   * at once.
+   * woken: call `izta.wake(queue)` after the commit, or leave it to the next tick.
+   *
+   * @throws {PayloadError | OptionError | UnknownJobError} as `enqueue`.
+   * @throws {IztaError} `asynchronous-schema` when the payload's schema does not answer at once.
    *
    * @example
    * ```ts
@@ -87,44 +106,61 @@ export interface Enqueuing {
 }
 
 export function createEnqueuing(config: ResolvedConfig): Enqueuing {
-  function prepare(job: AnyJob, payload: unknown, options: EnqueueOptions | undefined, index?: number) {
-    const known = config.jobs.get(job?.id)
-    if (known === undefined) {
+  function prepare(
+    job: AnyJob,
+    payload: unknown,
+    options: EnqueueOptions | undefined,
+    index?: number,
+  ): Prepared {
+    if (!isJob(job)) {
+      throw new OptionError('job', `enqueue: expected what defineJob returns; got ${showValue(job)}.`, index)
+    }
+    if (!config.jobs.has(job.id)) {
       throw new UnknownJobError(
-        String(job?.id),
-        `Job "${String(job?.id)}" is not among this izta's jobs: add it to createIzta({ jobs }).`,
+        job.id,
+        `Job "${job.name}" is unknown to this izta: add it to createIzta({ jobs }).`,
       )
     }
     return prepareTask(job, payload, options, config, index)
   }
 
   async function enqueueMany(
-    first: AnyJob | readonly EnqueueItem[],
-    payloads: readonly unknown[] = [],
+    first: unknown,
+    payloads?: unknown,
     options?: EnqueueOptions,
   ): Promise<Enqueued[]> {
-    const items: readonly EnqueueItem[] = Array.isArray(first)
-      ? (first as readonly EnqueueItem[])
-      : payloads.map((payload): EnqueueItem => [first as AnyJob, payload as never, options])
+    const items = bulkItems(first, payloads, options)
     if (items.length > defaults.tasksPerCall) {
       throw new OptionError(
         'tasks',
-        `enqueueMany: ${items.length} tasks are above the limit of ${defaults.tasksPerCall} a call: split them.`,
+        `enqueueMany: expected at most ${defaults.tasksPerCall} tasks a call; got ${items.length}: split them.`,
       )
     }
-    const prepared = items.map(([job, payload, itemOptions], index) => prepare(job, payload, itemOptions, index))
-    const tasks = await Promise.all(prepared)
+    const prepared: Prepared[] = []
+    try {
+      for (const [index, [job, payload, own]] of items.entries())
+        prepared.push(prepare(job, payload, own, index))
+    } catch (error) {
+      // An asynchronous schema may refuse an earlier one, which then is the first; its rejection must not go unheard.
+      await Promise.all(prepared)
+      throw error
+    }
+    const settled = await Promise.allSettled(prepared)
+    const tasks = settled.map((task) => {
+      if (task.status === 'rejected') throw task.reason
+      return task.value
+    })
     refuseRepeatedIds(tasks)
-    return insertTasks(config, tasks, items.some(([, , itemOptions]) => itemOptions?.id !== undefined))
+    return insertTasks(config, tasks)
   }
 
   return {
     async enqueue(job: AnyJob, payload?: unknown, options?: EnqueueOptions) {
       const task = await prepare(job, payload, options)
-      const [enqueued] = await insertTasks(config, [task], options?.id !== undefined)
+      const [enqueued] = await insertTasks(config, [task])
       return enqueued as Enqueued
     },
-    enqueueMany: enqueueMany as Enqueuing['enqueueMany'],
+    enqueueMany,
     enqueueStatement(job: AnyJob, payload?: unknown, options?: EnqueueOptions) {
       const task = prepare(job, payload, options)
       if (task instanceof Promise) {
@@ -134,15 +170,12 @@ export function createEnqueuing(config: ResolvedConfig): Enqueuing {
           `enqueueStatement cannot wait for the asynchronous payload schema of job "${job.id}": use enqueue, or a synchronous schema.`,
         )
       }
-      const { text, values } = enqueueOnlyStatement([task], options?.id !== undefined)
+      const { text, values } = enqueueOnlyStatement([task], task.idWasGiven)
       return {
         id: task.id,
         text: bindSchema(text, config.schema),
         values: [...values],
-        read(result) {
-          const rows = ('rows' in result ? result.rows : result) as Row[]
-          return outcomeOf(task, readEnqueueReply(rows.map(jsonAsText)).refused[0])
-        },
+        read: (result) => readStatementResult(task, result),
       }
     },
   }
@@ -153,66 +186,106 @@ const attempts = 10
 /** Inserts, and asks again about keys whose holder committed or ended in that very moment. */
 export async function insertTasks(
   config: ResolvedConfig,
-  tasks: readonly NewTask[],
-  idsWereGiven: boolean,
+  tasks: readonly PreparedTask[],
 ): Promise<Enqueued[]> {
-  const outcomes = new Map<string, Enqueued>()
+  const outcomes = new Map<PreparedTask, Enqueued>()
   let open = tasks
   let laterAt: Date | undefined
   const wake = new Set<string>()
-  for (let attempt = 1; open.length > 0; attempt++) {
-    const sent = open
-    // oxlint-disable no-await-in-loop -- each try follows from the one before
-    const { rows, ambiguous } = await repeat(config.database, config.clock, (isRepeat) =>
-      enqueueStatement(sent, idsWereGiven || isRepeat),
-    )
-    const reply = readEnqueueReply(rows)
-    for (const queue of reply.wake) wake.add(queue)
-    if (reply.laterAt !== undefined && (laterAt === undefined || reply.laterAt < laterAt)) laterAt = reply.laterAt
-    const refused = new Map(reply.refused.map((refusal) => [refusal.index, refusal]))
-    const unknown: NewTask[] = []
-    for (const [index, task] of sent.entries()) {
-      const refusal = refused.get(index)
-      const holder = refusal?.id === null ? await findHolder(config, task, sent, outcomes) : refusal
-      if (refusal !== undefined && holder === undefined) unknown.push(task)
-      // The lost call may have made it: its own id is no stranger.
-      else if (ambiguous && holder?.id === task.id && !idsWereGiven) outcomes.set(task.id, created(task))
-      else outcomes.set(task.id, outcomeOf(task, holder))
-    }
-    // Queues of a lost call were marked by it, but nobody was woken.
-    if (ambiguous) for (const task of sent) wake.add(task.queue)
-    open = unknown
-    if (unknown.length > 0 && attempt === attempts) {
-      const [task] = unknown
-      throw new IztaError(
-        'key-contended',
-        `Key "${task?.key}" of job "${task?.job}" changed hands ${attempts} times during one enqueue: try again.`,
-        { retryable: true },
+  try {
+    for (let attempt = 1; open.length > 0; attempt++) {
+      const sent = open
+      const lookInHistory = sent.some((task) => task.idWasGiven)
+      const { rows, ambiguous } = await repeat(config.database, config.clock, (isRepeat) =>
+        enqueueStatement(sent, lookInHistory || isRepeat),
       )
+      const reply = readEnqueueReply(rows)
+      for (const queue of reply.wake) wake.add(queue)
+      // Queues of a lost call were marked by it, but nobody was woken.
+      if (ambiguous) for (const task of sent) wake.add(task.queue)
+      if (reply.laterAt !== undefined && (laterAt === undefined || reply.laterAt < laterAt))
+        laterAt = reply.laterAt
+      const refused = new Map(reply.refused.map((refusal) => [refusal.index, refusal]))
+      const made = sent.filter((_, index) => !refused.has(index))
+      for (const task of made) outcomes.set(task, outcomeOf(task))
+      const keysMade = new Map(made.flatMap((task) => (task.key === undefined ? [] : [[keyOf(task), task]])))
+      const unsure: PreparedTask[] = []
+      for (const [index, refusal] of refused) {
+        const task = sent[index]
+        if (task === undefined) continue
+        const holder =
+          refusal.id === null
+            ? await findHolder(config, task, keysMade)
+            : { id: refusal.id, status: refusal.status }
+        if (holder === undefined) unsure.push(task)
+        // The lost call has made it: an id that was made here is in nobody else's hands.
+        else if (ambiguous && holder.id === task.id && !task.idWasGiven) outcomes.set(task, outcomeOf(task))
+        else outcomes.set(task, { id: holder.id, created: false, status: holder.status ?? 'pending' })
+      }
+      if (unsure[0] !== undefined && attempt === attempts) throw contended(unsure[0])
+      open = unsure
     }
+  } finally {
+    await Promise.all([config.wakes.wake([...wake]), config.wakes.wakeAt(laterAt)])
   }
-  await Promise.all([config.wakes.wake([...wake]), config.wakes.wakeAt(laterAt)])
-  return tasks.map((task) => outcomes.get(task.id) as Enqueued)
+  return tasks.map((task) => outcomes.get(task) as Enqueued)
 }
+
+const keyOf = ({ job, key }: NewTask) => `${job} ${key}`
 
 async function findHolder(
   config: ResolvedConfig,
   task: NewTask,
-  sent: readonly NewTask[],
-  outcomes: ReadonlyMap<string, Enqueued>,
-): Promise<Pick<Refusal, 'id' | 'status'> | undefined> {
+  keysMade: ReadonlyMap<string, NewTask>,
+): Promise<{ id: string; status: TaskStatus } | undefined> {
   if (task.key === undefined) return undefined
-  // An earlier item of the same call may have taken the key.
-  const earlier = sent.find((other) => other.key === task.key && other.job === task.job && outcomes.get(other.id)?.created)
-  if (earlier !== undefined) return { id: earlier.id, status: 'pending' }
+  // Another item of the same call may have taken the key.
+  const sibling = keysMade.get(keyOf(task))
+  if (sibling !== undefined) return { id: sibling.id, status: 'pending' }
   return readKeyHolder(await runStatement(config, keyHolderStatement(task.job, task.key)))
 }
 
-const created = (task: NewTask): Enqueued => ({ id: task.id, created: true, status: 'pending' })
+function outcomeOf(task: NewTask): Enqueued {
+  return { id: task.id, created: true, status: 'pending' }
+}
 
-function outcomeOf(task: NewTask, refusal: Pick<Refusal, 'id' | 'status'> | undefined): Enqueued {
-  if (refusal === undefined) return created(task)
-  return { id: refusal.id ?? task.id, created: false, status: refusal.status ?? 'pending' }
+function contended({ job, key }: NewTask): IztaError {
+  return new IztaError(
+    'key-contended',
+    `Key "${key}" of job "${job}" changes hands at this very moment: nothing was stored for it, try again.`,
+    { retryable: true },
+  )
+}
+
+/** Both forms of a bulk enqueue as one list. */
+function bulkItems(
+  first: unknown,
+  payloads: unknown,
+  options: EnqueueOptions | undefined,
+): readonly (readonly [AnyJob, unknown?, (EnqueueOptions | undefined)?])[] {
+  if (Array.isArray(first)) {
+    const stray = first.findIndex((item) => !Array.isArray(item))
+    if (stray === -1) return first as EnqueueItem[]
+    throw new OptionError(
+      'tasks',
+      `enqueueMany: expected [job, payload, options]; got ${showValue(first[stray])}.`,
+      stray,
+    )
+  }
+  if (!Array.isArray(payloads)) {
+    throw new OptionError(
+      'payloads',
+      `enqueueMany: expected an array of payloads; got ${showValue(payloads)}.`,
+    )
+  }
+  const own = (['id', 'key', 'keyUntil'] as const).find((option) => options?.[option] !== undefined)
+  if (own !== undefined) {
+    throw new OptionError(
+      own,
+      `enqueueMany: option "${own}" belongs to one task: pass [[job, payload, { ${own} }], …] instead.`,
+    )
+  }
+  return payloads.map((payload: unknown) => [first as AnyJob, payload, options])
 }
 
 function refuseRepeatedIds(tasks: readonly NewTask[]): void {
@@ -220,14 +293,29 @@ function refuseRepeatedIds(tasks: readonly NewTask[]): void {
   for (const [index, { id }] of tasks.entries()) {
     const first = seen.get(id)
     if (first !== undefined) {
-      throw new OptionError('id', `option "id": ${id} stands at index ${first} already: give each task its own id.`, index)
+      throw new OptionError(
+        'id',
+        `enqueueMany: option "id": ${id} stands at index ${first} already: give each task its own id.`,
+        index,
+      )
     }
     seen.set(id, index)
   }
 }
 
-/** Applications' drivers parse JSON columns; ours does not. */
-function jsonAsText(row: Row): Row {
-  const { refused } = row as Record<string, unknown>
-  return { refused: typeof refused === 'object' && refused !== null ? JSON.stringify(refused) : (refused as string | null) }
+function readStatementResult(task: NewTask, result: Parameters<EnqueueStatement['read']>[0]): Enqueued {
+  const [row, ...others] = 'rows' in result ? result.rows : result
+  if (typeof row !== 'object' || row === null || !('refused' in row) || others.length > 0) {
+    throw new OptionError(
+      'result',
+      `read: expected the one row that the statement returns, as an object; got ${showValue(result)}.`,
+    )
+  }
+  // Applications' drivers parse JSON columns; ours does not.
+  const refused =
+    typeof row.refused === 'object' && row.refused !== null ? JSON.stringify(row.refused) : row.refused
+  const [refusal] = readEnqueueReply([{ refused: refused as string | null }]).refused
+  if (refusal === undefined) return outcomeOf(task)
+  if (refusal.id === null) throw contended(task)
+  return { id: refusal.id, created: false, status: refusal.status ?? 'pending' }
 }

@@ -1,26 +1,26 @@
 // Reads tasks back: one, many, counts, and waiting for an end.
-import { z } from 'zod'
+import * as z from 'zod'
 import { pause } from '../clock.ts'
 import type { ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import { JobMismatchError, OptionError, WaitTimeoutError, StateError } from '../errors.ts'
-import type { AnyJob } from '../job/job.ts'
+import { isJob, type AnyJob } from '../job/job.ts'
 import { taskStatuses, type EndedTask, type Task, type TaskStatus } from '../job/task.ts'
-import { checkOptions, namePattern, nameRule, showValue } from '../options.ts'
+import { checkOptions, namePattern, nameSchema, showValue } from '../options.ts'
 import { uuidPattern } from '../prepare.ts'
 import { countsStatement, getStatement, listStatement, readCounts, readTask } from '../store/inspect.ts'
 import { runStatement } from './statement.ts'
 
 /** Which tasks to list; all conditions hold together. */
 export interface ListOptions<J extends AnyJob = AnyJob> {
-  status?: TaskStatus
-  queue?: string
+  status?: TaskStatus | undefined
+  queue?: string | undefined
   /** A definition, or a job's id. */
-  job?: J | string
+  job?: J | string | undefined
   /** Tasks a page, 1 to 1,000. @default 100 */
-  pageSize?: number
+  pageSize?: number | undefined
   /** Id of the last task of the page before. */
-  cursor?: string
+  cursor?: string | undefined
 }
 
 /** One page of a list, newest id first. */
@@ -37,40 +37,87 @@ export interface Reading {
   /**
    * A task of this job, wherever it is; undefined when there is none (any more).
    * @throws {JobMismatchError} when the task belongs to another job.
+   * @throws {OptionError} when the id is no UUID.
+   *
+   * @example
+   * ```ts
+   * const task = await izta.get(divide, id)
+   * if (task?.status === 'finished') console.log(task.result.toFixed(2))
+   * if (task?.status === 'failed') console.log(task.code, task.error?.code)
+   * ```
    */
   get<J extends AnyJob>(job: J, id: string): Promise<Task<J> | undefined>
-  /** Every task that fits, newest id first, read in pages. One that moves meanwhile may be missed or seen twice. */
+  /**
+   * Every task that fits, newest id first, read in pages. One that moves meanwhile may be missed or seen twice.
+   *
+   * @throws {OptionError} when an option is unknown or out of its range.
+   *
+   * @example
+   * ```ts
+   * for await (const task of izta.list({ status: 'failed', job: divide })) console.log(task.id, task.error)
+   * ```
+   */
   list<J extends AnyJob = AnyJob>(options?: ListOptions<J>): AsyncIterableIterator<Task<J>>
-  /** One page of the list. */
+  /**
+   * One page of the list.
+   *
+   * @throws {OptionError} when an option is unknown or out of its range.
+   */
   listPage<J extends AnyJob = AnyJob>(options?: ListOptions<J>): Promise<TaskPage<J>>
   /**
    * Tasks by queue and status: unfinished ones exactly, ended ones only those since `since`. Every status is there,
    * with 0 where nothing counts.
+   *
+   * @throws {OptionError} when `since` is no valid Date.
+   *
+   * @example
+   * ```ts
+   * const counts = await izta.counts({ since: new Date(Date.now() - 86_400_000) })
+   * console.log(counts['default']?.failed)
+   * ```
    */
-  counts(options?: { since?: Date }): Promise<Record<string, StatusCounts>>
+  counts(options?: { since?: Date | undefined }): Promise<Record<string, StatusCounts>>
   /**
    * The task when it has ended, however it ended.
    * @throws {WaitTimeoutError} after `timeoutSeconds` (default 60); the task itself goes on.
    * @throws {StateError} `task-not-found` when there is no such task.
+   * @throws {JobMismatchError} when the task belongs to another job.
+   * @throws {OptionError} when the id is no UUID, or `timeoutSeconds` is not from 0 to 86,400.
+   *
+   * @example
+   * ```ts
+   * const task = await izta.wait(divide, id, { timeoutSeconds: 10 })
+   * if (task.status === 'finished') console.log(task.result)
+   * ```
    */
-  wait<J extends AnyJob>(job: J, id: string, options?: { timeoutSeconds?: number }): Promise<EndedTask<J>>
+  wait<J extends AnyJob>(
+    job: J,
+    id: string,
+    options?: { timeoutSeconds?: number | undefined },
+  ): Promise<EndedTask<J>>
 }
 
-const name = z.string().regex(namePattern, `expected ${nameRule}`)
 const listOptions = z.strictObject({
   status: z.enum(taskStatuses).optional(),
-  queue: name.optional(),
+  queue: nameSchema.optional(),
   job: z
-    .custom<AnyJob | string>((value) => typeof value === 'string' || (typeof value === 'object' && value !== null && 'id' in value), 'expected a job or its id')
+    .custom<AnyJob | string>(
+      (value) => isJob(value) || (typeof value === 'string' && namePattern.test(value)),
+    )
+    .describe('a job, or the id of one')
     .optional(),
   pageSize: z.int().min(1).max(1000).default(defaults.list.pageSize),
-  cursor: z.string().regex(uuidPattern, 'expected the id of a task').optional(),
+  cursor: z.string().regex(uuidPattern).describe('the id of a task, a UUID').optional(),
 })
-const countsOptions = z.strictObject({ since: z.date('expected a valid Date').optional() })
-const waitOptions = z.strictObject({ timeoutSeconds: z.number().min(0).max(86_400).default(defaults.wait.timeoutSeconds) })
+const countsOptions = z.strictObject({ since: z.date().optional() })
+const waitOptions = z.strictObject({
+  timeoutSeconds: z.number().min(0).max(86_400).default(defaults.wait.timeoutSeconds),
+})
 
 export function createReading(config: ResolvedConfig): Reading {
   async function get<J extends AnyJob>(job: J, id: string): Promise<Task<J> | undefined> {
+    if (!isJob(job))
+      throw new OptionError('job', `get: expected what defineJob returns; got ${showValue(job)}.`)
     const [row] = await runStatement(config, getStatement(checkTaskId('get', id)))
     if (row === undefined) return undefined
     const task = readTask<J>(row)
@@ -80,46 +127,50 @@ export function createReading(config: ResolvedConfig): Reading {
 
   async function listPage<J extends AnyJob>(options: ListOptions<J> = {}): Promise<TaskPage<J>> {
     const { status, queue, job, pageSize, cursor } = checkOptions('list', listOptions, options)
-    const filter = { status, queue, cursor, limit: pageSize, job: typeof job === 'object' ? job.id : job }
-    const tasks = (await runStatement(config, listStatement(filter))).map(readTask<J>)
-    return { tasks, cursor: tasks.length < pageSize ? undefined : tasks.at(-1)?.id }
+    const jobId = typeof job === 'object' ? job.id : job
+    // One more than the page holds tells whether another follows.
+    const statement = listStatement({ status, queue, cursor, limit: pageSize + 1, job: jobId })
+    const rows = await runStatement(config, statement)
+    const tasks = rows.slice(0, pageSize).map(readTask<J>)
+    return { tasks, cursor: rows.length > pageSize ? tasks.at(-1)?.id : undefined }
   }
 
   return {
     get,
     listPage,
     async *list(options = {}) {
-      let cursor = options.cursor
-      do {
-        // oxlint-disable-next-line no-await-in-loop -- page by page
-        const page = await listPage(cursor === undefined ? options : { ...options, cursor })
+      let page = await listPage(options)
+      yield* page.tasks
+      while (page.cursor !== undefined) {
+        page = await listPage({ ...options, cursor: page.cursor })
         yield* page.tasks
-        cursor = page.cursor
-      } while (cursor !== undefined)
+      }
     },
     async counts(options = {}) {
       const { since } = checkOptions('counts', countsOptions, options)
-      const counts: Record<string, StatusCounts> = {}
+      // A queue may be called __proto__.
+      const counts = new Map<string, StatusCounts>()
       for (const { queue, status, count } of readCounts(await runStatement(config, countsStatement(since)))) {
-        counts[queue] ??= { pending: 0, running: 0, failing: 0, failed: 0, finished: 0, cancelled: 0 }
-        counts[queue][status] = count
+        const none = { pending: 0, running: 0, failing: 0, failed: 0, finished: 0, cancelled: 0 }
+        counts.set(queue, { ...(counts.get(queue) ?? none), [status]: count })
       }
-      return counts
+      return Object.fromEntries(counts)
     },
     async wait(job, id, options = {}) {
       const { timeoutSeconds } = checkOptions('wait', waitOptions, options)
       const endsAtMs = config.clock.now() + timeoutSeconds * 1000
       let pollMs: number = defaults.wait.firstPollMs
       for (;;) {
-        // oxlint-disable-next-line no-await-in-loop -- until it has ended
         const task = await get(job, id)
         if (task === undefined) {
-          throw new StateError('task-not-found', `There is no task ${id} (any more): its history may have been pruned.`)
+          throw new StateError(
+            'task-not-found',
+            `wait: there is no task ${id}: it was never committed, or its retention has ended.`,
+          )
         }
         if (hasEnded(task)) return task
         const leftMs = endsAtMs - config.clock.now()
         if (leftMs <= 0) throw new WaitTimeoutError(id, timeoutSeconds, task.status)
-        // oxlint-disable-next-line no-await-in-loop -- until it has ended
         await pause(config.clock, Math.min(pollMs, leftMs))
         pollMs = Math.min(pollMs * 2, defaults.wait.maxPollMs)
       }

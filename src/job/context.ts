@@ -1,5 +1,5 @@
 // What a handler is given beside its payload.
-import type { AnyJob, PayloadInput, Schema, SchemaInput } from './job.ts'
+import type { AnyJob, PayloadInput, Schema, SchemaInput } from './definition.ts'
 import type { Logger } from '../log.ts'
 
 /** Facts about the task that runs. */

@@ -1,31 +1,33 @@
 // Jobs: the definition of a kind of work, its schemas, handler and defaults.
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import { z } from 'zod'
+import * as z from 'zod'
 import { defaults } from '../defaults.ts'
 import { DefinitionError } from '../errors.ts'
-import { checkOptions, namePattern, nameRule } from '../options.ts'
-import { backoffSchema, type Backoff, type BackoffOptions } from './retry.ts'
+import { checkOptions, nameSchema, showValue } from '../options.ts'
+import { backoffSchema, type BackoffOptions } from './retry.ts'
 import type { JobContext } from './context.ts'
+import type { AnyJob, JobDefinition, Schema, SchemaOutput } from './definition.ts'
 
-/** Any schema of the Standard Schema family: zod, Valibot, ArkType and others (https://standardschema.dev). */
-export type Schema = StandardSchemaV1
-export type SchemaInput<S> = S extends Schema ? StandardSchemaV1.InferInput<S> : undefined
-export type SchemaOutput<S> = S extends Schema ? StandardSchemaV1.InferOutput<S> : undefined
+export type {
+  AnyJob,
+  ErrorOutput,
+  JobDefinition,
+  PayloadInput,
+  ResultOutput,
+  Retention,
+  Schema,
+  SchemaInput,
+  SchemaOutput,
+} from './definition.ts'
 
 /** How long the rows of ended tasks stay readable. */
 export interface RetentionOptions {
   /** Days that finished tasks are kept. @default 7 */
-  finishedDays?: number
+  finishedDays?: number | undefined
   /** Days that failed and cancelled tasks are kept. @default 30 */
-  failedDays?: number
+  failedDays?: number | undefined
   /** `'none'` keeps no payload and no result of finished tasks: only the bare id, for a day. */
-  finished?: 'none'
-}
-
-export interface Retention {
-  /** 0 keeps the bare row only. */
-  readonly finishedSeconds: number
-  readonly failedSeconds: number
+  finished?: 'none' | undefined
 }
 
 /** What `defineJob` takes, beside the handler. */
@@ -40,47 +42,28 @@ export interface JobOptions<
    */
   id: string
   /** For people, in logs and lists. @default the id */
-  name?: string
+  name?: string | undefined
   /**
    * Schema of the payload. Its input is checked and stored by enqueue; its output reaches `run`, checked again.
    * Without one the job has no payload.
    */
-  payload?: P
+  payload?: P | undefined
   /** Schema of the result: checked when the handler returns, stored, typed when read. Without one nothing is stored. */
-  result?: R
+  result?: R | undefined
   /** Schema of the declared error that `ctx.fail` takes: checked, stored, typed when read. */
-  error?: E
+  error?: E | undefined
   /** @default 'default' */
-  queue?: string
+  queue?: string | undefined
   /** 0 (first) to 9 (last). @default 5 */
-  priority?: number
+  priority?: number | undefined
   /** Runs that may fail before the task has failed, from 1 to 32,767. @default 3 */
-  maxAttempts?: number
+  maxAttempts?: number | undefined
   /** After so long `ctx.signal` aborts and the attempt fails. 1 to 86,400. @default 60 */
-  timeoutSeconds?: number
+  timeoutSeconds?: number | undefined
   /** Delay before the next attempt. @default 1 s × 2ⁿ with full jitter, 1 h at most */
-  backoff?: BackoffOptions
+  backoff?: BackoffOptions | undefined
   /** @default finished 7 days, failed and cancelled 30 days */
-  retention?: RetentionOptions
-}
-
-/** A job without its handler: what callers need in order to enqueue and read, and nothing of the work itself. */
-export interface JobDefinition<
-  P extends Schema | undefined = Schema | undefined,
-  R extends Schema | undefined = Schema | undefined,
-  E extends Schema | undefined = Schema | undefined,
-> {
-  readonly id: string
-  readonly name: string
-  readonly payload: P
-  readonly result: R
-  readonly error: E
-  readonly queue: string
-  readonly priority: number
-  readonly maxAttempts: number
-  readonly timeoutSeconds: number
-  readonly backoff: Backoff
-  readonly retention: Retention
+  retention?: RetentionOptions | undefined
 }
 
 /** What a handler may return: the result schema's input, or anything when there is none (it is not stored). */
@@ -101,25 +84,14 @@ export interface Job<
   run(payload: SchemaOutput<P>, ctx: JobContext<E>): HandlerResult<R> | Promise<HandlerResult<R>>
 }
 
-/** Any job, with its handler or without. */
-// oxlint-disable-next-line typescript/no-explicit-any -- schemas are invariant: only `any` accepts every job
-export type AnyJob = JobDefinition<any, any, any>
-
-/** What `enqueue` takes for a job: the input of its payload schema. */
-export type PayloadInput<J extends AnyJob> = SchemaInput<J['payload']>
-/** What a finished task's `result` is: the output of the result schema. */
-export type ResultOutput<J extends AnyJob> = SchemaOutput<J['result']>
-/** What a failed task's `error` is: the output of the error schema. */
-export type ErrorOutput<J extends AnyJob> = SchemaOutput<J['error']>
-
 const days = z.number().min(0).max(36_500)
 const jobOptions = z.strictObject({
-  id: z.string().regex(namePattern, `expected ${nameRule}`),
-  name: z.string().min(1).max(200).optional(),
+  id: nameSchema,
+  name: z.string().min(1).max(200).describe('1 to 200 characters of text').optional(),
   payload: z.unknown().optional(),
   result: z.unknown().optional(),
   error: z.unknown().optional(),
-  queue: z.string().regex(namePattern, `expected ${nameRule}`).default(defaults.queue),
+  queue: nameSchema.default(defaults.queue),
   priority: z.int().min(0).max(9).default(defaults.priority),
   maxAttempts: z.int().min(1).max(32_767).default(defaults.maxAttempts),
   timeoutSeconds: z.number().min(1).max(86_400).default(defaults.timeoutSeconds),
@@ -131,7 +103,10 @@ const jobOptions = z.strictObject({
       finished: z.literal('none').optional(),
     })
     .prefault({}),
-  run: z.custom((value) => value === undefined || typeof value === 'function', 'expected a function').optional(),
+  run: z
+    .custom((value) => typeof value === 'function')
+    .describe('a function')
+    .optional(),
 })
 
 const secondsPerDay = 86_400
@@ -147,7 +122,7 @@ const secondsPerDay = 86_400
  * @example
  * ```ts
  * import { defineJob } from 'izta'
- * import { z } from 'zod'
+ * import * as z from 'zod'
  *
  * export const divide = defineJob({
  *   id: 'divide',
@@ -178,7 +153,7 @@ export function defineJob(options: JobOptions<Schema, Schema, Schema> & { run?: 
     const schema: unknown = checked[role]
     if (schema !== undefined && !isSchema(schema)) {
       throw new DefinitionError(
-        `${what}: option "${role}" is no Standard Schema: pass a schema of zod, Valibot, ArkType or another library of https://standardschema.dev.`,
+        `${what}: option "${role}": expected a schema of zod, Valibot, ArkType or another library of https://standardschema.dev; got ${showValue(schema)}.`,
       )
     }
   }
@@ -215,17 +190,29 @@ export function defineJob(options: JobOptions<Schema, Schema, Schema> & { run?: 
  * })
  * ```
  *
- * @throws {DefinitionError} when the handler is not a function.
+ * @throws {DefinitionError} when the definition is none, or the handler is not a function.
  */
 export function implementJob<
   P extends Schema | undefined,
   R extends Schema | undefined,
   E extends Schema | undefined,
 >(definition: JobDefinition<P, R, E>, run: Handler<P, R, E>): Job<P, R, E> {
+  if (!isJob(definition)) {
+    throw new DefinitionError(`implementJob: expected what defineJob returns; got ${showValue(definition)}.`)
+  }
   if (typeof run !== 'function') {
-    throw new DefinitionError(`Job "${definition.id}": implementJob expects a function, got ${typeof run}.`)
+    throw new DefinitionError(
+      `Job "${definition.id}": implementJob expects a function; got ${showValue(run)}.`,
+    )
   }
   return Object.freeze({ ...definition, run })
+}
+
+/** Whether a value is what `defineJob` or `implementJob` returns, also of another copy of izta. */
+export function isJob(value: unknown): value is AnyJob {
+  return (
+    typeof value === 'object' && value !== null && 'id' in value && 'backoff' in value && 'retention' in value
+  )
 }
 
 /** Whether the definition has its handler. */
@@ -234,7 +221,7 @@ export function isImplemented(job: AnyJob): job is Job {
 }
 
 function isSchema(value: unknown): value is Schema {
-  return (
-    (typeof value === 'object' || typeof value === 'function') && value !== null && '~standard' in value
-  )
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false
+  const standard: unknown = Reflect.get(value, '~standard')
+  return typeof standard === 'object' && standard !== null && 'validate' in standard
 }

@@ -1,6 +1,7 @@
 // Strict JSON: what cannot be stored and read back as it was is refused, with its path, before anything is sent.
 import { defaults } from '../defaults.ts'
 import type { InputIssue } from '../errors.ts'
+import { showValue } from '../options.ts'
 
 export type Encoded =
   | { readonly ok: true; readonly text: string; readonly bytes: number }
@@ -19,99 +20,196 @@ export interface EncodeOptions {
   readonly undefinedProperties: 'refuse' | 'omit'
 }
 
-/** Encodes a value as JSON text that Postgres' `json` type stores verbatim. */
-export function encodeJson(value: unknown, options: EncodeOptions): Encoded {
+/**
+ * Encodes a value as JSON text that Postgres' `json` type stores verbatim. Only -0 comes back changed, as 0.
+ * Never recurses, so that deep values do not depend on how much of the stack is left.
+ */
+export function encodeJson(value: unknown, { limitBytes, undefinedProperties }: EncodeOptions): Encoded {
   let problem: Problem | undefined
-  let text: string | undefined
+  let text = ''
   try {
-    problem = findProblem(value, 0, options.undefinedProperties === 'omit')
-    if (problem === undefined) text = JSON.stringify(value)
+    problem = findProblem(value, undefinedProperties === 'omit', limitBytes)
+    if (problem === undefined) text = stringify(value)
   } catch (error) {
     problem = { path: [], message: `cannot be read: ${readableMessage(error)}` }
   }
-  if (problem?.tooDeep === true) problem = findCycle(value, new Set()) ?? problem
-  if (problem !== undefined || text === undefined) {
-    const path = problem?.path.join('.') ?? ''
-    const message = `${path === '' ? 'the value' : `"${path}"`} ${problem?.message ?? 'is not JSON'}`
-    return { ok: false, code: 'payload-not-json', issue: { path, code: 'not-json', message } }
+  if (problem === tooMany) return tooLarge('more than', limitBytes, limitBytes)
+  if (problem !== undefined) {
+    const message = `${problem.path.length === 0 ? 'the value' : `"${shown(problem.path)}"`} ${problem.message}`
+    return {
+      ok: false,
+      code: 'payload-not-json',
+      issue: { path: problem.path.join('.'), code: 'not-json', message },
+    }
   }
   const bytes = Buffer.byteLength(text)
-  if (bytes > options.limitBytes) {
-    const message = `is ${bytes} bytes as JSON, above the limit of ${options.limitBytes}: store the bulk elsewhere and pass a reference`
-    return { ok: false, code: 'payload-too-large', issue: { path: '', code: 'too-large', message } }
-  }
-  return { ok: true, text, bytes }
+  return bytes > limitBytes ? tooLarge('', bytes, limitBytes) : { ok: true, text, bytes }
+}
+
+function tooLarge(about: string, bytes: number, limitBytes: number): Encoded {
+  const message = `the value is ${about && `${about} `}${bytes} bytes as JSON, above the limit of ${limitBytes} bytes: store the bulk elsewhere and pass a reference`
+  return { ok: false, code: 'payload-too-large', issue: { path: '', code: 'too-large', message } }
 }
 
 interface Problem {
-  readonly path: PropertyKey[]
+  readonly path: readonly (string | number)[]
   readonly message: string
-  readonly tooDeep?: true
 }
 
-const at = (key: PropertyKey, problem: Problem): Problem => {
-  problem.path.unshift(key)
-  return problem
+/** Each value takes a byte at least: counting them ends the walk of what would be too large anyway. */
+const tooMany: Problem = { path: [], message: 'has too many values' }
+
+/** An array or object whose items are being visited. */
+interface Open {
+  readonly container: object
+  /** Undefined for an array. */
+  readonly keys: readonly string[] | undefined
+  readonly length: number
+  next: number
 }
 
-function findProblem(value: unknown, depth: number, omitUndefined: boolean): Problem | undefined {
+function open(container: object): Open {
+  if (Array.isArray(container)) return { container, keys: undefined, length: container.length, next: 0 }
+  const keys = Object.keys(container)
+  return { container, keys, length: keys.length, next: 0 }
+}
+
+const keyAt = ({ keys }: Open, index: number) => keys?.[index] ?? index
+
+function findProblem(root: unknown, omitUndefined: boolean, limitValues: number): Problem | undefined {
+  const ancestors: Open[] = []
+  const path = () => ancestors.map((one) => keyAt(one, one.next - 1))
+  let values = 0
+  let value = root
+  try {
+    for (;;) {
+      if (++values > limitValues) return tooMany
+      const isOmitted = omitUndefined && value === undefined && ancestors.at(-1)?.keys !== undefined
+      const message = isOmitted ? undefined : refusalOf(value)
+      if (message !== undefined) return { path: path(), message }
+      if (typeof value === 'object' && value !== null) {
+        // A cycle is met again at every depth; looking for it at some is enough.
+        const isTooDeep = ancestors.length >= defaults.nestingLimit
+        if ((isTooDeep || ancestors.length % 64 === 63) && ancestors.some((one) => one.container === value)) {
+          return cycle([...ancestors, open(value)])
+        }
+        if (isTooDeep) {
+          return { path: path(), message: `is nested deeper than ${defaults.nestingLimit} levels` }
+        }
+        ancestors.push(open(value))
+      }
+      let parent = ancestors.at(-1)
+      while (parent !== undefined && parent.next === parent.length) {
+        ancestors.pop()
+        parent = ancestors.at(-1)
+      }
+      if (parent === undefined) return undefined
+      value = Reflect.get(parent.container, keyAt(parent, parent.next++))
+    }
+  } catch (error) {
+    return { path: path(), message: `cannot be read: ${readableMessage(error)}` }
+  }
+}
+
+/** Why a value, its items apart, is not JSON. */
+function refusalOf(value: unknown): string | undefined {
   switch (typeof value) {
     case 'string':
     case 'boolean':
       return undefined
     case 'number':
-      return Number.isFinite(value)
-        ? undefined
-        : { path: [], message: `is ${value}, which JSON cannot hold: use null or a string` }
+      return Number.isFinite(value) ? undefined : `is ${value}, which JSON cannot hold: use null or a string`
     case 'undefined':
-      return { path: [], message: 'is undefined, which JSON cannot hold: leave it out or use null' }
+      return 'is undefined, which JSON cannot hold: leave it out or use null'
+    case 'bigint':
+      return `is the bigint ${showValue(value)}, which JSON cannot hold: pass a string`
+    case 'function':
+    case 'symbol':
+      return `is a ${typeof value}, which JSON cannot hold: leave it out`
     case 'object':
-      break
-    default:
-      return { path: [], message: `is a ${typeof value}, which JSON cannot hold` }
+      return value === null ? undefined : refusalOfObject(value)
   }
-  if (value === null) return undefined
-  if (depth >= defaults.nestingLimit) {
-    return { path: [], message: `is nested deeper than ${defaults.nestingLimit} levels`, tooDeep: true }
-  }
-  if (Array.isArray(value)) {
-    for (let index = 0; index < value.length; index++) {
-      const problem = findProblem(value[index], depth + 1, omitUndefined)
-      if (problem !== undefined) return at(index, problem)
+}
+
+function refusalOfObject(value: object): string | undefined {
+  if (!Array.isArray(value)) {
+    const prototype: unknown = Object.getPrototypeOf(value)
+    // The Object of another realm has a prototype without a prototype as well.
+    if (prototype !== Object.prototype && prototype !== null && Object.getPrototypeOf(prototype) !== null) {
+      return `is a ${className(value)}, not a plain object: ${advice(value)}`
     }
-    return undefined
-  }
-  const prototype: unknown = Object.getPrototypeOf(value)
-  if (prototype !== Object.prototype && prototype !== null && Object.getPrototypeOf(prototype) !== null) {
-    return { path: [], message: `is a ${className(value)}, not a plain object: ${advice(value)}` }
+    if (
+      Object.getOwnPropertySymbols(value).some((key) =>
+        Object.prototype.propertyIsEnumerable.call(value, key),
+      )
+    ) {
+      return 'has a symbol as a key, which JSON cannot hold: leave it out'
+    }
   }
   if ('toJSON' in value && typeof value.toJSON === 'function') {
-    return { path: [], message: 'has a toJSON method and would not be stored as it is: pass plain data' }
-  }
-  for (const key of Object.keys(value)) {
-    const item: unknown = (value as Record<string, unknown>)[key]
-    if (item === undefined && omitUndefined) continue
-    const problem = findProblem(item, depth + 1, omitUndefined)
-    if (problem !== undefined) return at(key, problem)
+    return 'has a toJSON method and would not be stored as it is: pass plain data'
   }
   return undefined
 }
 
-function findCycle(value: unknown, ancestors: Set<object>): Problem | undefined {
-  if (typeof value !== 'object' || value === null) return undefined
-  if (ancestors.has(value)) return { path: [], message: 'is one of its own ancestors (a cycle)' }
-  if (ancestors.size > defaults.nestingLimit) return undefined
-  ancestors.add(value)
-  for (const [key, item] of Object.entries(value)) {
-    const problem = findCycle(item, ancestors)
-    if (problem !== undefined) return at(key, problem)
-  }
-  ancestors.delete(value)
-  return undefined
+/** The shortest path to where a container comes again. */
+function cycle(chain: readonly Open[]): Problem {
+  const seen = new Set<object>()
+  const end = chain.findIndex(({ container }) => seen.size === seen.add(container).size)
+  const path = chain.slice(0, end).map((one) => keyAt(one, one.next - 1))
+  return { path, message: 'is one of its own ancestors (a cycle), which JSON cannot hold' }
 }
 
-const className = (value: object) =>
-  (value.constructor as { name?: string } | undefined)?.name ?? 'class instance'
+function stringify(value: unknown): string {
+  try {
+    return JSON.stringify(value)
+  } catch (error) {
+    // V8's own is faster but recurses, and little of the stack may be left.
+    if (error instanceof RangeError) return stringifyDeep(value)
+    throw error
+  }
+}
+
+function stringifyDeep(root: unknown): string {
+  const parts: string[] = []
+  const ancestors: Open[] = []
+  let value = root
+  for (;;) {
+    if (typeof value === 'object' && value !== null) {
+      const opened = open(value)
+      parts.push(opened.keys === undefined ? '[' : '{')
+      ancestors.push(opened)
+    } else {
+      parts.push(JSON.stringify(value))
+    }
+    for (;;) {
+      const parent = ancestors.at(-1)
+      if (parent === undefined) return parts.join('')
+      if (parent.next === parent.length) {
+        parts.push(parent.keys === undefined ? ']' : '}')
+        ancestors.pop()
+        continue
+      }
+      const key = keyAt(parent, parent.next++)
+      value = Reflect.get(parent.container, key)
+      if (value === undefined) continue
+      const previous = parts.at(-1)
+      if (previous !== '[' && previous !== '{') parts.push(',')
+      if (typeof key === 'string') parts.push(JSON.stringify(key), ':')
+      break
+    }
+  }
+}
+
+function shown(path: readonly (string | number)[]): string {
+  const text = path.join('.')
+  return text.length > 120 ? `${text.slice(0, 60)}…${text.slice(-40)}` : text
+}
+
+function className(value: object): string {
+  const maker: unknown = Reflect.get(value, 'constructor')
+  return typeof maker === 'function' && maker.name !== '' ? maker.name : 'class instance'
+}
 
 function advice(value: object): string {
   if (value instanceof Date) return 'pass value.toISOString() and let the schema make it a Date'

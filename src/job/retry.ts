@@ -1,24 +1,29 @@
 // How long a failed task waits before its next attempt.
-import { z } from 'zod'
+import * as z from 'zod'
 import { defaults } from '../defaults.ts'
 
 /** Exponential delay between attempts: `first × factorⁿ`, capped, with jitter. */
 export interface BackoffOptions {
   /** Delay after the first failed attempt, in seconds. 0 to 86,400. @default 1 */
-  firstSeconds?: number
+  firstSeconds?: number | undefined
   /** What the delay grows by with each attempt. 1 to 10. @default 2 */
-  factor?: number
+  factor?: number | undefined
   /** The longest delay, in seconds. 0 to 2,592,000 (30 days). @default 3600 */
-  maxSeconds?: number
+  maxSeconds?: number | undefined
   /**
    * `'full'` draws the delay evenly between 0 and the computed value, so that tasks which failed together do not
    * come back together; `'none'` takes the value itself.
    * @default 'full'
    */
-  jitter?: 'full' | 'none'
+  jitter?: 'full' | 'none' | undefined
 }
 
-export type Backoff = Readonly<Required<BackoffOptions>>
+export interface Backoff {
+  readonly firstSeconds: number
+  readonly factor: number
+  readonly maxSeconds: number
+  readonly jitter: 'full' | 'none'
+}
 
 export const backoffSchema = z
   .strictObject({

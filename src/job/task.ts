@@ -1,5 +1,5 @@
 // Tasks: one stored run of a job, as the API shows it.
-import type { AnyJob, ErrorOutput, PayloadInput, ResultOutput } from './job.ts'
+import type { AnyJob, ErrorOutput, PayloadInput, ResultOutput } from './definition.ts'
 
 /**
  * Where a task stands: `pending` (waiting), `running` (leased), `failing` (an attempt failed, more are left), and

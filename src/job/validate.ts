@@ -1,6 +1,7 @@
 // Runs a Standard Schema and gives its answer in izta's own words.
 import type { InputIssue } from '../errors.ts'
 import type { Schema } from './job.ts'
+import { showValue, valueAt } from '../options.ts'
 import { readableMessage } from './json.ts'
 
 export type Validated =
@@ -12,7 +13,9 @@ export function validate(schema: Schema | undefined, value: unknown): Validated 
   if (schema === undefined) return { ok: true, value }
   try {
     const result = schema['~standard'].validate(value)
-    return result instanceof Promise ? result.then(read, refuse) : read(result)
+    // Not `instanceof`: a promise of another realm or library would pass for a result without issues.
+    if ('then' in result) return Promise.resolve(result).then((answer) => read(answer, value), refuse)
+    return read(result, value)
   } catch (error) {
     return refuse(error)
   }
@@ -20,16 +23,16 @@ export function validate(schema: Schema | undefined, value: unknown): Validated 
 
 type StandardResult = Awaited<ReturnType<Schema['~standard']['validate']>>
 
-function read(result: StandardResult): Validated {
+function read(result: StandardResult, value: unknown): Validated {
   if (result.issues === undefined) return { ok: true, value: result.value }
-  return {
-    ok: false,
-    issues: result.issues.map(({ message, path }) => ({
-      path: (path ?? []).map((segment) => String(typeof segment === 'object' ? segment.key : segment)).join('.'),
-      code: 'schema',
-      message,
-    })),
-  }
+  const issues = result.issues.map(({ message, path = [] }) => {
+    const keys = path.map((segment) => (typeof segment === 'object' ? segment.key : segment))
+    const got = showValue(valueAt(value, keys))
+    // Some libraries say themselves what they got.
+    const full = message.includes(got) ? message : `${message.replace(/\.$/, '')}; got ${got}`
+    return { path: keys.map(String).join('.'), code: 'schema', message: full }
+  })
+  return { ok: false, issues }
 }
 
 const refuse = (error: unknown): Validated => ({
@@ -37,7 +40,9 @@ const refuse = (error: unknown): Validated => ({
   issues: [{ path: '', code: 'schema', message: `the schema threw: ${readableMessage(error)}` }],
 })
 
-/** The issues as one sentence. */
+/** The issues as one sentence; those of other codes than `schema` name their path themselves. */
 export function describeIssues(issues: readonly InputIssue[]): string {
-  return issues.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join('; ')
+  return issues
+    .map(({ path, code, message }) => (path === '' || code !== 'schema' ? message : `"${path}": ${message}`))
+    .join('; ')
 }
