@@ -18,7 +18,11 @@ export interface IztaEvents {
   'task.started': TaskEvent & { readonly waitedMs: number }
   'task.finished': TaskEvent & { readonly durationMs: number }
   /** The task has failed for good. */
-  'task.failed': TaskEvent & { readonly durationMs: number; readonly code: FailureCode; readonly message: string }
+  'task.failed': TaskEvent & {
+    readonly durationMs: number
+    readonly code: FailureCode
+    readonly message: string
+  }
   /** An attempt failed; the next one is due in `delayMs`. */
   'task.retried': TaskEvent & {
     readonly durationMs: number
@@ -28,7 +32,7 @@ export interface IztaEvents {
   }
   /** Handed back unharmed: no attempt, no loss. */
   'task.released': TaskEvent
-  /** This runner does not have the job's handler. */
+  /** It cannot run here now: the job's handler is missing, or still works on an earlier claim of the task. */
   'task.deferred': TaskEvent & { readonly delayMs: number }
   'task.cancelled': TaskEvent
   /** Its process died before; `losses` times by now. */
@@ -37,7 +41,7 @@ export interface IztaEvents {
   'task.stuck': TaskEvent
   /** An outcome came after its lease had gone to somebody else: it changed nothing. */
   'lease.expired': { readonly taskId: string }
-  /** A child was left out, since its key is held by an unfinished task. */
+  /** A child was left out, since its key is held by an unfinished task; `taskId` is the child's. */
   'child.skipped': { readonly taskId: string; readonly job: string; readonly key: string }
   'turn.completed': { readonly claimed: number; readonly settled: number; readonly durationMs: number }
   'wake.sent': { readonly queue: string }

@@ -3,7 +3,7 @@ import type { ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import { isImplemented, type Job } from '../job/job.ts'
 import type { ClaimedTask } from '../store/turn.ts'
-import { dropped, settle, type Ended } from './execute.ts'
+import { dropped, settle, type Ended } from './outcome.ts'
 
 export type Admission =
   | { readonly kind: 'run'; readonly job: Job }
@@ -11,6 +11,7 @@ export type Admission =
   | { readonly kind: 'run-alone'; readonly job: Job }
   | { readonly kind: 'settle'; readonly ended: Ended }
 
+/** `running`: tasks whose handlers work in this process, those of leases that are over included. */
 export function admit(task: ClaimedTask, config: ResolvedConfig, running: ReadonlySet<string>): Admission {
   const job = config.jobs.get(task.job)
   if (task.cancel) return { kind: 'settle', ended: settle(task, job, 'cancel') }
@@ -18,11 +19,8 @@ export function admit(task: ClaimedTask, config: ResolvedConfig, running: Readon
     const message = `The process that ran the task died ${task.losses} times: it may run out of memory, end the process or block it past the deadline.`
     return { kind: 'settle', ended: dropped(task, job, { code: 'lost', class: 'LostError', message }) }
   }
-  // Its lease ran out while a handler that ignores its signal still works here.
-  if (running.has(task.id)) {
-    return { kind: 'settle', ended: settle(task, job, 'defer', { delayMs: deferMs(task) }) }
-  }
-  if (job === undefined || !isImplemented(job)) {
+  // Two copies of a handler at once would be worse than waiting for the one that ignores its signal.
+  if (running.has(task.id) || job === undefined || !isImplemented(job)) {
     return { kind: 'settle', ended: settle(task, job, 'defer', { delayMs: deferMs(task) }) }
   }
   return { kind: task.losses > 0 ? 'run-alone' : 'run', job }

@@ -2,7 +2,7 @@
 import type { Clock } from '../clock.ts'
 import { defaults } from '../defaults.ts'
 import { DefinitionError } from '../errors.ts'
-import type { AnyJob } from '../job/job.ts'
+import { isImplemented, type AnyJob } from '../job/job.ts'
 
 const { leaseMarginSeconds, stopSeconds, settleSeconds } = defaults.runner
 
@@ -47,9 +47,12 @@ export function leaseMs(clock: Clock, deadline: Deadline): number {
   return Math.max(0, deadline.endsAtMs - clock.now()) + leaseMarginSeconds * 1000
 }
 
+/** The job that may run longest here; definitions without a handler run elsewhere. */
 export function longestTimeout(jobs: Iterable<AnyJob>): AnyJob | undefined {
   let longest: AnyJob | undefined
-  for (const job of jobs) if (longest === undefined || job.timeoutSeconds > longest.timeoutSeconds) longest = job
+  for (const job of jobs) {
+    if (isImplemented(job) && job.timeoutSeconds > (longest?.timeoutSeconds ?? 0)) longest = job
+  }
   return longest
 }
 

@@ -1,19 +1,17 @@
 // One task, from its row to its outcome: check the payload, run the handler, check what it made.
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Clock } from '../clock.ts'
 import { defaults } from '../defaults.ts'
 import { IztaError } from '../errors.ts'
 import type { FailOptions, JobContext } from '../job/context.ts'
 import type { AnyJob, Job } from '../job/job.ts'
 import { encodeJson, readableMessage } from '../job/json.ts'
-import { retryDelayMs } from '../job/retry.ts'
-import type { FailureCode } from '../job/task.ts'
 import { describeIssues, validate } from '../job/validate.ts'
 import { withFacts, type Logger } from '../log.ts'
 import { checkOptions } from '../options.ts'
 import { prepareTask, type Prepared } from '../prepare.ts'
-import type { NewTask } from '../store/enqueue.ts'
-import type { ClaimedTask, Outcome } from '../store/turn.ts'
+import type { ClaimedTask } from '../store/turn.ts'
+import { describeThrown, dropped, failed, settle, type Ended, type Failure } from './outcome.ts'
 
 /** Why a running handler is told to stop; the signal's reason carries it as its `code`. */
 export type StopReason = 'timeout' | 'deadline' | 'cancelled' | 'stopping'
@@ -25,30 +23,17 @@ const stopMessages: Record<StopReason, string> = {
   stopping: 'The runner is stopping; the task is handed back.',
 }
 
-/** What the runner needs to know of a failure. */
-export interface Failure {
-  readonly code: FailureCode
-  readonly message: string
-  readonly class: string
-  readonly stack?: string | undefined
-  /** JSON text of the declared error. */
-  readonly declared?: string | undefined
-  readonly retry?: boolean | undefined
-  readonly retryAfterSeconds?: number | undefined
-}
-
-/** A task whose run is over here, and the outcome to be sent. */
-export interface Ended {
-  readonly task: ClaimedTask
-  readonly outcome: Outcome
-  readonly failure?: Failure | undefined
+/** What a run that exceeded its time has failed with. */
+export const timeoutFailure: Failure = {
+  code: 'timeout',
+  class: 'TimeoutError',
+  message: stopMessages.timeout,
 }
 
 /** A handler at work. */
 export interface Execution {
   readonly task: ClaimedTask
   readonly job: Job
-  readonly startedAtMs: number
   /** Never rejects. */
   readonly ended: Promise<Ended>
   /** Aborts the signal; only the first reason counts. */
@@ -66,44 +51,42 @@ export interface ExecuteOptions {
 
 /** Starts the handler of a claimed task. */
 export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): Execution {
+  const { clock, resultLimitBytes } = options
   const controller = new AbortController()
   const children: Prepared[] = []
-  const startedAtMs = options.clock.now()
   let stopped: StopReason | undefined
   let declared: Declared | undefined
+  let isOver = false
 
   const stop = (reason: StopReason) => {
     if (stopped !== undefined) return
     stopped = reason
     controller.abort(new IztaError(reason, stopMessages[reason]))
   }
-  const endsAt = Math.min(startedAtMs + job.timeoutSeconds * 1000, options.stopAtMs)
-  const cancelTimer = options.clock.after(job.timeoutSeconds * 1000, () => stop('timeout'))
+  const timeoutMs = job.timeoutSeconds * 1000
+  const endsAtMs = Math.min(clock.now() + timeoutMs, options.stopAtMs)
+  const cancelTimeout = clock.after(timeoutMs, () => stop('timeout'))
+  const { attempt: failedAttempts, losses } = task
+  const attempt = failedAttempts + 1
 
   const ctx: JobContext<unknown> = {
-    task: {
-      id: task.id,
-      job: task.job,
-      queue: task.queue,
-      priority: task.priority,
-      key: task.key,
-      parent: task.parent,
-      schedule: task.schedule,
-      slot: task.slot,
-      enqueuedAt: task.enqueuedAt,
-      dueAt: task.dueAt,
-      maxAttempts: task.maxAttempts,
-    },
-    attempt: task.attempt + 1,
-    losses: task.losses,
+    task: taskInfo(task),
+    attempt,
+    losses,
     signal: controller.signal,
-    remainingMs: () => Math.max(0, endsAt - options.clock.now()),
-    log: withFacts(options.log, { task: task.id, job: task.job, queue: task.queue, attempt: task.attempt + 1 }),
+    remainingMs: () => Math.max(0, endsAtMs - clock.now()),
+    log: withFacts(options.log, { task: task.id, job: task.job, queue: task.queue, attempt }),
     fail(error: unknown, failOptions: FailOptions = {}): never {
       declared = new Declared(error, checkOptions('ctx.fail', failOptionsSchema, failOptions))
       throw declared
     },
     enqueue(child: AnyJob, payload?: unknown, childOptions?: object) {
+      if (isOver) {
+        throw new IztaError(
+          'task-over',
+          `Task ${task.id} has enqueued a child of job "${child.id}" after its handler had ended: await what enqueues.`,
+        )
+      }
       if (children.length >= defaults.childrenPerTask) {
         throw new IztaError(
           'too-many-children',
@@ -118,111 +101,50 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
   }
 
   async function run(): Promise<Ended> {
-    try {
-      const checked = await validate(job.payload, job.payload === undefined ? undefined : JSON.parse(task.payload))
-      if (!checked.ok) {
-        return dropped(task, job, {
-          code: 'payload-refused',
-          class: 'PayloadError',
-          message: `The stored payload does not fit today's schema of the job: ${describeIssues(checked.issues)}`,
-        })
-      }
-      const returned: unknown = await job.run(checked.value as never, ctx as never)
-      if (declared !== undefined) throw declared
-      if (stopped === 'timeout') throw controller.signal.reason
-      const made = await Promise.all(children)
-      const result = await readResult(job, returned, options.resultLimitBytes)
-      if (result.ok) return settle(task, job, 'finish', { body: result.text, children: made })
-      return failed(task, job, result.failure)
-    } catch (thrown) {
-      if (declared !== undefined) {
-        return failed(task, job, await declaredFailure(job, declared, options.resultLimitBytes))
-      }
-      if (stopped === 'timeout') return failed(task, job, timeoutFailure)
-      if (stopped === 'cancelled') return settle(task, job, 'cancel')
-      if (stopped !== undefined) return settle(task, job, 'release')
-      return failed(task, job, describeThrown(thrown))
-    } finally {
-      cancelTimer()
+    const checked = await validate(
+      job.payload,
+      job.payload === undefined ? undefined : JSON.parse(task.payload),
+    )
+    if (!checked.ok) {
+      const message = `The stored payload does not fit today's schema of the job: ${describeIssues(checked.issues)}`
+      return dropped(task, job, { code: 'payload-refused', class: 'PayloadError', message })
     }
+    const returned: unknown = await job.run(checked.value, ctx)
+    isOver = true
+    if (declared !== undefined) throw declared
+    if (stopped === 'timeout') throw controller.signal.reason
+    const made = await Promise.all(children)
+    const result = await readResult(job, returned, resultLimitBytes)
+    if (result.ok) return settle(task, job, 'finish', { body: result.text, children: made })
+    return failed(task, job, result.failure)
   }
 
-  return { task, job, startedAtMs, ended: run(), stop }
-}
-
-/** What a run that exceeded its time has failed with. */
-export const timeoutFailure: Failure = { code: 'timeout', class: 'TimeoutError', message: stopMessages.timeout }
-
-/** A failed attempt: another one after the backoff, or the end. */
-export function failed(task: ClaimedTask, job: AnyJob, failure: Failure, leastDelayMs = 0): Ended {
-  const attempt = task.attempt + 1
-  const body = errorBody(failure, attempt)
-  if (failure.retry === false || attempt >= task.maxAttempts) return settle(task, job, 'fail', { body, failure })
-  const delayMs =
-    failure.retryAfterSeconds === undefined
-      ? retryDelayMs(job.backoff, attempt, Math.random)
-      : failure.retryAfterSeconds * 1000
-  return settle(task, job, 'retry', { body, failure, delayMs: Math.max(delayMs, leastDelayMs) })
-}
-
-/** A failed task whose handler was not to blame, or never ran: no attempt counts. */
-export function dropped(task: ClaimedTask, job: AnyJob | undefined, failure: Failure): Ended {
-  return settle(task, job, 'drop', { body: errorBody(failure, 0), failure })
-}
-
-/** The end of a run, with the job's retention; jobs that this runner does not know keep the defaults. */
-export function settle(
-  task: ClaimedTask,
-  job: AnyJob | undefined,
-  kind: Outcome['kind'],
-  facts: {
-    body?: string | null
-    failure?: Failure
-    delayMs?: number
-    children?: readonly NewTask[]
-  } = {},
-): Ended {
-  const failedSeconds = job?.retention.failedSeconds ?? defaults.retention.failedDays * 86_400
-  const outcome: Outcome = {
-    id: task.id,
-    claims: task.claims,
-    kind,
-    body: facts.body ?? null,
-    delayMs: facts.delayMs ?? 0,
-    keepSeconds: kind === 'finish' ? (job?.retention.finishedSeconds ?? 0) : failedSeconds,
-    children: facts.children ?? [],
+  async function judge(thrown: unknown): Promise<Ended> {
+    isOver = true
+    if (stopped === 'cancelled') return settle(task, job, 'cancel')
+    if (declared !== undefined)
+      return failed(task, job, await describeDeclared(job, declared, resultLimitBytes))
+    if (stopped === 'timeout') return failed(task, job, timeoutFailure)
+    if (stopped !== undefined) return settle(task, job, 'release')
+    return failed(task, job, describeThrown(thrown))
   }
-  return { task, outcome, failure: facts.failure }
+
+  return { task, job, ended: run().catch(judge).finally(cancelTimeout), stop }
 }
 
-const textLimit = 8192
-
-/** The stored entry; the database adds the instant. */
-export function errorBody(failure: Failure, attempt: number): string {
-  const entry = JSON.stringify({
-    code: failure.code,
-    attempt,
-    class: failure.class,
-    message: shorten(failure.message),
-    stack: failure.stack === undefined ? undefined : shorten(failure.stack),
-  })
-  return failure.declared === undefined ? entry : `${entry.slice(0, -1)},"error":${failure.declared}}`
-}
-
-const shorten = (text: string) => (text.length > textLimit ? `${text.slice(0, textLimit)}…` : text)
-
-/** What can be said of anything that was thrown; never throws itself. */
-export function describeThrown(thrown: unknown): Failure {
-  const message = readableMessage(thrown)
-  try {
-    if (thrown instanceof Error) {
-      return { code: 'thrown', class: String(thrown.name), message, stack: String(thrown.stack ?? message) }
-    }
-  } catch {
-    // A getter of the error throws: the message must do.
-  }
-  return { code: 'thrown', class: thrown === null ? 'null' : typeof thrown, message }
-}
+const taskInfo = (task: ClaimedTask): JobContext['task'] => ({
+  id: task.id,
+  job: task.job,
+  queue: task.queue,
+  priority: task.priority,
+  key: task.key,
+  parent: task.parent,
+  schedule: task.schedule,
+  slot: task.slot,
+  enqueuedAt: task.enqueuedAt,
+  dueAt: task.dueAt,
+  maxAttempts: task.maxAttempts,
+})
 
 const failOptionsSchema = z.strictObject({
   retry: z.boolean().optional(),
@@ -241,34 +163,41 @@ class Declared extends Error {
   }
 }
 
-async function declaredFailure(job: Job, declared: Declared, limitBytes: number): Promise<Failure> {
-  const shared = { ...describeThrown(declared), ...declared.options, code: 'declared' as const }
-  if (job.error === undefined) return { ...shared, ...(declared.error instanceof Error ? describeThrown(declared.error) : {}), code: 'declared' }
+async function describeDeclared(job: Job, declared: Declared, limitBytes: number): Promise<Failure> {
+  const refuse = (message: string): Failure => ({
+    ...describeThrown(declared),
+    ...declared.options,
+    code: 'result-refused',
+    message,
+  })
+  if (job.error === undefined) {
+    const thrown = declared.error instanceof Error ? declared.error : declared
+    return { ...describeThrown(thrown), ...declared.options, code: 'declared' }
+  }
   const checked = await validate(job.error, declared.error)
   if (!checked.ok) {
-    const message = `The declared error does not fit the job's error schema: ${describeIssues(checked.issues)}`
-    return { ...shared, code: 'result-refused', message }
+    return refuse(`The declared error does not fit the job's error schema: ${describeIssues(checked.issues)}`)
   }
   const encoded = encodeJson(checked.value, { limitBytes, undefinedProperties: 'omit' })
-  if (!encoded.ok) {
-    return { ...shared, code: 'result-refused', message: `The declared error cannot be stored: ${encoded.issue.message}` }
-  }
-  return { ...shared, declared: encoded.text }
+  if (!encoded.ok) return refuse(`The declared error cannot be stored: ${encoded.issue.message}`)
+  return { ...describeThrown(declared), ...declared.options, code: 'declared', declared: encoded.text }
 }
 
-async function readResult(
-  job: Job,
-  returned: unknown,
-  limitBytes: number,
-): Promise<{ ok: true; text: string | null } | { ok: false; failure: Failure }> {
+type Result =
+  { readonly ok: true; readonly text: string | null } | { readonly ok: false; readonly failure: Failure }
+
+async function readResult(job: Job, returned: unknown, limitBytes: number): Promise<Result> {
   if (job.result === undefined) return { ok: true, text: null }
-  const refuse = (message: string) => ({
-    ok: false as const,
-    failure: { code: 'result-refused' as const, class: 'ResultError', message },
+  const refuse = (message: string): Result => ({
+    ok: false,
+    failure: { code: 'result-refused', class: 'ResultError', message },
   })
   const checked = await validate(job.result, returned)
-  if (!checked.ok) return refuse(`The result does not fit the job's schema: ${describeIssues(checked.issues)}`)
+  if (!checked.ok)
+    return refuse(`The result does not fit the job's schema: ${describeIssues(checked.issues)}`)
   if (checked.value === undefined) return { ok: true, text: null }
   const encoded = encodeJson(checked.value, { limitBytes, undefinedProperties: 'omit' })
-  return encoded.ok ? { ok: true, text: encoded.text } : refuse(`The result cannot be stored: ${encoded.issue.message}`)
+  return encoded.ok
+    ? { ok: true, text: encoded.text }
+    : refuse(`The result cannot be stored: ${encoded.issue.message}`)
 }

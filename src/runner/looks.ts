@@ -3,14 +3,17 @@ import type { Clock } from '../clock.ts'
 
 /**
  * A full claim is followed by the next at once, a partial one after a pause. An empty one cleared the queue's wake
- * mark, so an enqueue that saw the mark just before may have sent no wake: only a second empty claim, a pause later,
- * proves that nothing is due.
+ * mark, so an enqueue that saw the mark just before may have sent no wake: only a second empty claim, sent a pause
+ * later, proves that nothing is due.
  */
 export interface Looks {
   /** On the clock's scale; Infinity until something changes. */
   readonly nextAtMs: number
   /** Two empty claims, far enough apart. */
   readonly exhausted: boolean
+  /** A claim is on its way: what becomes due from now on may escape it. */
+  sent(): void
+  /** The claim that was sent last has asked for so many and brought so many. */
   record(limit: number, claimed: number): void
   /** Something may be due. */
   again(): void
@@ -18,8 +21,10 @@ export interface Looks {
 
 export function createLooks(clock: Clock, pauseMs: number): Looks {
   let nextAtMs = clock.now()
+  let sentAtMs = nextAtMs
   let emptySinceMs: number | undefined
   let exhausted = false
+  let changedMeanwhile = false
   return {
     get nextAtMs() {
       return nextAtMs
@@ -27,17 +32,23 @@ export function createLooks(clock: Clock, pauseMs: number): Looks {
     get exhausted() {
       return exhausted
     },
+    sent() {
+      sentAtMs = clock.now()
+      changedMeanwhile = false
+    },
     record(limit, claimed) {
       if (limit === 0) return
       const now = clock.now()
-      exhausted = claimed === 0 && emptySinceMs !== undefined && now >= emptySinceMs + pauseMs
+      exhausted = claimed === 0 && emptySinceMs !== undefined && sentAtMs >= emptySinceMs + pauseMs
       if (claimed > 0) emptySinceMs = undefined
       else emptySinceMs ??= now
-      if (exhausted) nextAtMs = Infinity
-      else if (claimed === limit) nextAtMs = now
+      if (changedMeanwhile) this.again()
+      else if (exhausted) nextAtMs = Infinity
+      else if (claimed >= limit) nextAtMs = now
       else nextAtMs = (emptySinceMs ?? now) + pauseMs
     },
     again() {
+      changedMeanwhile = true
       exhausted = false
       emptySinceMs = undefined
       nextAtMs = clock.now()

@@ -1,6 +1,6 @@
 // Ended tasks on their way to the database, in two lanes.
 import { defaults } from '../defaults.ts'
-import type { Ended } from './execute.ts'
+import type { Ended } from './outcome.ts'
 
 /**
  * The main lane goes with the runner's turns. Parents of keyed children go apart, each in a call of its own, since
@@ -22,9 +22,8 @@ export interface Outbox {
 export function createOutbox(): Outbox {
   let main: Ended[] = []
   let keyed: Ended[] = []
-  const laneOf = (ended: Ended) => (ended.outcome.children.some((child) => child.key !== undefined) ? keyed : main)
   return {
-    add: (ended) => void laneOf(ended).push(ended),
+    add: (ended) => void (hasKeyedChildren(ended) ? keyed : main).push(ended),
     takeBatch() {
       const batch = main.slice(0, fitting(main))
       main = main.slice(batch.length)
@@ -32,8 +31,8 @@ export function createOutbox(): Outbox {
     },
     takeKeyed: () => keyed.shift(),
     putBack(ended) {
-      main = [...ended.filter((one) => laneOf(one) === main), ...main]
-      keyed = [...ended.filter((one) => laneOf(one) === keyed), ...keyed]
+      main = [...ended.filter((one) => !hasKeyedChildren(one)), ...main]
+      keyed = [...ended.filter(hasKeyedChildren), ...keyed]
     },
     get hasBatch() {
       return main.length > 0
@@ -45,12 +44,14 @@ export function createOutbox(): Outbox {
   }
 }
 
+const hasKeyedChildren = ({ outcome }: Ended) => outcome.children.some((child) => child.key !== undefined)
+
 /** How many of them one call should carry: at least one, whose children are never split. */
 function fitting(ended: readonly Ended[]): number {
   let bytes = 0
   for (const [index, { outcome }] of ended.entries()) {
-    bytes += outcome.body?.length ?? 0
-    for (const child of outcome.children) bytes += child.payload.length
+    bytes += Buffer.byteLength(outcome.body ?? '')
+    for (const child of outcome.children) bytes += Buffer.byteLength(child.payload)
     if (bytes > defaults.runner.settleBytes && index > 0) return index
   }
   return ended.length

@@ -5,10 +5,14 @@ import type { Job } from '../job/job.ts'
 import { readableMessage } from '../job/json.ts'
 import { earlierSlotStatement } from '../store/inspect.ts'
 import type { ClaimedTask } from '../store/turn.ts'
-import { errorBody, settle, type Ended } from './execute.ts'
+import { errorBody, settle, type Ended } from './outcome.ts'
 
 /** How the task ends without running; undefined when it may start. Never rejects. */
-export async function skipOverlap(task: ClaimedTask, job: Job, config: ResolvedConfig): Promise<Ended | undefined> {
+export async function skipOverlap(
+  task: ClaimedTask,
+  job: Job,
+  config: ResolvedConfig,
+): Promise<Ended | undefined> {
   if (task.schedule === undefined || task.slot === undefined) return undefined
   const statement = earlierSlotStatement(task.schedule, task.slot, task.id)
   try {

@@ -3,7 +3,10 @@
 /** Shared by the runs of one process, whose terms overlap. */
 export interface Places {
   readonly capacity: number
-  /** Ids of the tasks whose handlers run here, those that ignore their signal included. */
+  /**
+   * Ids of the tasks whose handlers run here, those that ignore their signal included. Not empty after the last run
+   * has ended: they are still at work, and only the end of the process stops them.
+   */
   readonly running: ReadonlySet<string>
   /** How many more handlers may start; none while a task waits to run alone, or does. */
   free(): number
@@ -22,7 +25,7 @@ export function createPlaces(capacity: number): Places {
   return {
     capacity,
     running,
-    free: () => (alone === undefined ? capacity - running.size : 0),
+    free: () => (alone === undefined ? Math.max(0, capacity - running.size) : 0),
     take: (taskId) => void running.add(taskId),
     give(taskId) {
       running.delete(taskId)

@@ -1,7 +1,8 @@
 // Says what became of tasks: events, log lines and the summary of a run.
 import type { ResolvedConfig } from '../config.ts'
 import type { ClaimedTask } from '../store/turn.ts'
-import type { Ended } from './execute.ts'
+import { isImplemented } from '../job/job.ts'
+import type { Ended } from './outcome.ts'
 import type { TurnResult } from './turns.ts'
 
 /** What a run did. */
@@ -10,6 +11,7 @@ export interface RunSummary {
   readonly finished: number
   readonly failed: number
   readonly retried: number
+  /** Handed back unharmed, put off because no handler is here included. */
   readonly released: number
   readonly cancelled: number
   /** Ids of tasks whose handlers ignore their signals: the process must end. */
@@ -24,6 +26,7 @@ export interface Report {
   readonly counts: RunCounts
   started(task: ClaimedTask): void
   stuck(task: ClaimedTask): void
+  claimed(tasks: readonly ClaimedTask[]): void
   turn(result: TurnResult): void
 }
 
@@ -34,7 +37,7 @@ const eventFacts = (task: ClaimedTask) => ({
   attempt: task.attempt + 1,
 })
 
-export function createReport({ events, log, clock }: ResolvedConfig): Report {
+export function createReport({ events, log, clock, jobs }: ResolvedConfig): Report {
   const counts: RunCounts = { claimed: 0, finished: 0, failed: 0, retried: 0, released: 0, cancelled: 0 }
   const startedAtMs = new Map<string, number>()
 
@@ -64,13 +67,30 @@ export function createReport({ events, log, clock }: ResolvedConfig): Report {
         return events.emit('task.released', facts)
       case 'defer':
         counts.released++
-        log.warn('no handler for this job here: the task waits', { ...facts, retryInMs: outcome.delayMs })
+        log.warn(whyDeferred(task), { ...facts, retryInMs: outcome.delayMs })
         return events.emit('task.deferred', { ...facts, delayMs: outcome.delayMs })
+    }
+  }
+
+  function whyDeferred(task: ClaimedTask): string {
+    const job = jobs.get(task.job)
+    return job !== undefined && isImplemented(job)
+      ? 'a handler of this task still runs here although its lease is over: the task waits'
+      : 'no handler for this job here: the task waits'
+  }
+
+  function claimed(tasks: readonly ClaimedTask[]): void {
+    counts.claimed += tasks.length
+    for (const task of tasks) {
+      if (task.losses === 0) continue
+      log.warn('the process that ran a task died', { ...eventFacts(task), losses: task.losses })
+      events.emit('task.lost', { ...eventFacts(task), losses: task.losses })
     }
   }
 
   return {
     counts,
+    claimed,
     started(task) {
       startedAtMs.set(task.id, clock.now())
       events.emit('task.started', { ...eventFacts(task), waitedMs: task.waitedMs })
@@ -80,12 +100,7 @@ export function createReport({ events, log, clock }: ResolvedConfig): Report {
       events.emit('task.stuck', eventFacts(task))
     },
     turn(result) {
-      counts.claimed += result.claimed.length
-      for (const task of result.claimed) {
-        if (task.losses === 0) continue
-        log.warn('the process that ran a task died', { ...eventFacts(task), losses: task.losses })
-        events.emit('task.lost', { ...eventFacts(task), losses: task.losses })
-      }
+      claimed(result.claimed)
       for (const ended of result.settled) settled(ended)
       for (const taskId of result.unsettled) {
         startedAtMs.delete(taskId)

@@ -5,21 +5,21 @@ import { pause } from '../clock.ts'
 import type { ResolvedConfig } from '../config.ts'
 import { isDatabaseError } from '../db/transient.ts'
 import { defaults } from '../defaults.ts'
-import type { Job } from '../job/job.ts'
 import { readableMessage } from '../job/json.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import { anyQueue } from '../wake.ts'
-import { admit } from './admit.ts'
-import { leaseMs, type Deadline } from './deadline.ts'
-import { execute, failed, settle, timeoutFailure, type Ended, type Execution, type StopReason } from './execute.ts'
+import type { Deadline } from './deadline.ts'
+import type { StopReason } from './execute.ts'
+import { createHand } from './hand.ts'
 import { createLooks } from './looks.ts'
 import { createOutbox } from './outbox.ts'
-import { skipOverlap } from './overlap.ts'
+import type { Ended } from './outcome.ts'
 import type { Places } from './places.ts'
 import { createReport, type RunSummary } from './report.ts'
-import { createTurns } from './turns.ts'
+import { createTurns, type TurnResult } from './turns.ts'
 
-const { graceSeconds, watchSeconds, lastLookMs, maxHops, keyedSettles, troublePauseMs } = defaults.runner
+const { graceSeconds, settleSeconds, watchSeconds, lastLookMs, maxHops, keyedSettles, troublePauseMs } =
+  defaults.runner
 
 export interface RunOptions {
   readonly config: ResolvedConfig
@@ -39,15 +39,18 @@ export interface RunOptions {
 
 /** A run that can be steered from outside. */
 export interface Run {
-  /** Rejects when the database refuses for good; nothing is lost then, the leases run out. */
+  /**
+   * Rejects when the database refuses for good: nothing is lost then, the leases run out. Whether handlers are still
+   * at work is told by `places.running`.
+   */
   readonly done: Promise<RunSummary>
   /** Something may be due. */
   look(): void
-  /** Claims nothing more and ends when the running handlers have. */
+  /** Claims and starts nothing more, and ends when the running handlers have. */
   drain(): void
   /** Tells every running handler to stop. */
   stopRunning(reason: StopReason): void
-  /** Ends without those that have not stopped. */
+  /** Ends without those that have not stopped; they keep their leases. */
   leave(): void
 }
 
@@ -56,81 +59,103 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
   const outbox = createOutbox()
   const looks = createLooks(clock, whenIdle === 'leave-at-once' ? 0 : lastLookMs)
   const report = createReport(config)
-  const executions = new Map<string, Execution>()
-  const stuck = new Set<string>()
-  /** Tasks in a call of their own, or asked about before they start. */
+  const leaving = new AbortController()
+  /** Parents of keyed children, each in a call of its own. */
   const apart = new Set<string>()
-  let suspect: { task: ClaimedTask; job: Job } | undefined
-  /** After a lost task was met: one claim at a time, until one comes that was not lost. */
-  let oneByOne = false
-  let draining = false
-  let leaving = false
-  let wokeSibling = false
+  let claiming = true
+  let hasWokenSibling = false
   let watchedAtMs = clock.now()
+  let fatal: { readonly error: unknown } | undefined
   let change = Promise.withResolvers<void>()
 
+  const notify = () => change.resolve()
+  const hand = createHand({
+    config,
+    places,
+    deadline,
+    report,
+    onEnded(ended) {
+      outbox.add(ended)
+      notify()
+    },
+    onStuck(task) {
+      drain()
+      onStuck?.(task)
+    },
+  })
   const turns = createTurns({
     config,
     lease: randomUUID(),
     queues,
     deadline,
-    known: () => [...executions.keys(), ...stuck, ...apart, ...outbox.ids(), ...(suspect ? [suspect.task.id] : [])],
+    known: () => [...hand.known(), ...apart, ...outbox.ids()],
   })
 
-  const notify = () => change.resolve()
-  const end = (ended: Ended) => {
-    outbox.add(ended)
+  function stopClaiming(): void {
+    claiming = false
     notify()
   }
-  const drain = () => {
-    draining = true
-    notify()
+  function drain(): void {
+    hand.close()
+    stopClaiming()
   }
-  const leave = () => {
-    draining = true
-    leaving = true
-    notify()
+  function leave(): void {
+    drain()
+    leaving.abort()
   }
-  const look = () => {
+  function look(): void {
     looks.again()
     notify()
   }
-  const stopRunning = (reason: StopReason) => {
-    for (const execution of executions.values()) execution.stop(reason)
+  function stopRunning(reason: StopReason): void {
+    hand.stop(reason)
+    notify()
   }
 
   async function run(): Promise<RunSummary> {
-    const endings = [
-      places.onFree(notify),
-      clock.after(deadline.claimUntilMs - clock.now(), drain),
+    const timers = [
+      clock.after(deadline.claimUntilMs - clock.now(), stopClaiming),
       clock.after(deadline.stopAtMs - clock.now(), () => stopRunning('deadline')),
       clock.after(deadline.leaveAtMs - clock.now(), leave),
+      places.onFree(notify),
     ]
     try {
-      // oxlint-disable no-await-in-loop -- one turn follows the other
-      while (!leaving) {
-        if (suspect !== undefined) startOrReleaseSuspect(suspect)
-        settleApart()
-        const limit = freePlaces()
-        const now = clock.now()
-        const watchIsDue = executions.size > 0 && now >= watchedAtMs + watchSeconds * 1000
-        if (outbox.hasBatch || watchIsDue || (limit > 0 && now >= looks.nextAtMs)) {
-          await takeTurn(limit, watchIsDue ? [...executions.keys()] : [])
-        } else if (isIdle() && (draining || (looks.exhausted && whenIdle !== 'stay'))) {
-          break
-        } else {
-          await nextChange(Math.min(watchAtMs(), limit > 0 ? looks.nextAtMs : Infinity) - now)
-        }
-      }
+      await work()
       return await finish()
+    } catch (error) {
+      await letHandlersStop()
+      throw error
     } finally {
-      for (const cancel of endings) cancel()
+      hand.giveUp()
+      for (const cancel of timers) cancel()
     }
   }
 
-  const isIdle = () => executions.size + apart.size === 0 && suspect === undefined && outbox.isEmpty
-  const freePlaces = () => (draining || suspect ? 0 : Math.min(places.free(), oneByOne ? 1 : Infinity))
-  const watchAtMs = () => (executions.size > 0 ? watchedAtMs + watchSeconds * 1000 : Infinity)
+  async function work(): Promise<void> {
+    // oxlint-disable no-await-in-loop -- one turn follows the other
+    while (!leaving.signal.aborted) {
+      settleApart()
+      if (fatal !== undefined) throw fatal.error
+      if (outbox.isEmpty && apart.size === 0) hand.startAlone()
+      const now = clock.now()
+      const limit = mayClaim(now) ? hand.free() : 0
+      const watchIsDue = now >= watchAtMs()
+      if (turns.claimWasLost && limit > 0) {
+        await recover()
+      } else if (outbox.hasBatch || watchIsDue || (limit > 0 && now >= looks.nextAtMs)) {
+        await takeTurn(limit, watchIsDue ? hand.running() : [])
+      } else if (isIdle() && (!mayClaim(now) || (looks.exhausted && whenIdle !== 'stay'))) {
+        return
+      } else {
+        await nextChange(Math.min(watchAtMs(), limit > 0 ? looks.nextAtMs : Infinity) - now)
+      }
+    }
+  }
+
+  // After an event loop that was blocked the timers come late: the clock counts.
+  const mayClaim = (now: number) => claiming && now < deadline.claimUntilMs
+  const isIdle = () => hand.isEmpty && apart.size === 0 && outbox.isEmpty
+  const watchAtMs = () => (hand.running().length > 0 ? watchedAtMs + watchSeconds * 1000 : Infinity)
 
   async function nextChange(ms: number): Promise<void> {
     const cancel = ms === Infinity ? undefined : clock.after(Math.max(0, ms), notify)
@@ -141,142 +166,114 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
 
   async function takeTurn(limit: number, watch: readonly string[]): Promise<void> {
     const ended = outbox.takeBatch()
+    looks.sent()
     try {
       const result = await turns.take({ ended, limit, watch })
-      if (watch.length > 0) watchedAtMs = clock.now()
-      looks.record(limit, result.claimed.length)
-      report.turn(result)
-      for (const id of result.cancel) executions.get(id)?.stop('cancelled')
-      if (result.wake.length > 0) void wakes.wake(result.wake, hops + 1)
-      receive(result.claimed)
-      if (limit > 0 && result.claimed.length === limit) wakeSibling(limit)
+      if (watch.length > 0 || hand.running().length === 0) watchedAtMs = clock.now()
+      looks.record(result.limit, result.claimed.length)
+      outbox.putBack(result.unsent)
+      conclude(result)
+      if (result.limit >= places.capacity && result.claimed.length >= result.limit) wakeSibling()
     } catch (error) {
       outbox.putBack(ended)
       await survive(error)
     }
   }
 
+  async function recover(): Promise<void> {
+    try {
+      const recovered = await turns.recover()
+      report.claimed(recovered)
+      hand.receive(recovered)
+    } catch (error) {
+      await survive(error)
+    }
+  }
+
+  function conclude(result: TurnResult): void {
+    report.turn(result)
+    // What became due by a call that did not claim is still to be found, here or by a successor.
+    if (result.limit === 0 && result.settled.some(makesDue)) looks.again()
+    hand.stop('cancelled', result.cancel)
+    if (result.wake.length > 0) void wakes.wake(result.wake, hops + 1)
+    hand.receive(result.claimed)
+  }
+
   /** A backlog is more than one invocation can hold: one more runner, which may wake the next. */
-  function wakeSibling(limit: number): void {
-    if (whenIdle !== 'leave' || wokeSibling || limit < places.capacity || hops >= maxHops) return
-    wokeSibling = true
+  function wakeSibling(): void {
+    if (whenIdle !== 'leave' || hasWokenSibling || hops >= maxHops) return
+    hasWokenSibling = true
     void wakes.wake([queues[0] ?? anyQueue], hops + 1)
-  }
-
-  function receive(claimed: readonly ClaimedTask[]): void {
-    if (claimed.some((task) => task.losses === 0)) oneByOne = false
-    for (const task of claimed) {
-      const admission = admit(task, config, places.running)
-      if (admission.kind === 'settle') {
-        outbox.add(admission.ended)
-      } else if (draining || places.running.size >= places.capacity) {
-        // Only what a lost answer had claimed comes beyond the free places.
-        outbox.add(settle(task, admission.job, 'release'))
-      } else if (admission.kind === 'run') {
-        start(task, admission.job)
-      } else {
-        oneByOne = true
-        if (suspect === undefined) suspect = { task, job: admission.job }
-        else outbox.add(settle(task, admission.job, 'release'))
-      }
-    }
-  }
-
-  /** The others that were lost with it are handed back first, so that its next death is its own. */
-  function startOrReleaseSuspect({ task, job }: { task: ClaimedTask; job: Job }): void {
-    if (clock.now() + job.timeoutSeconds * 1000 > deadline.stopAtMs) {
-      suspect = undefined
-      places.give(task.id)
-      outbox.add(settle(task, job, 'release'))
-    } else if (places.requestAlone(task.id) && outbox.isEmpty && apart.size === 0) {
-      suspect = undefined
-      start(task, job)
-    }
-  }
-
-  function start(task: ClaimedTask, job: Job): void {
-    places.take(task.id)
-    if (task.skipOverlap && task.schedule !== undefined && task.slot !== undefined) {
-      apart.add(task.id)
-      void skipOverlap(task, job, config).then((skipped) => {
-        apart.delete(task.id)
-        if (skipped === undefined && clock.now() < deadline.stopAtMs) return runHandler(task, job)
-        places.give(task.id)
-        return end(skipped ?? settle(task, job, 'release'))
-      })
-    } else {
-      runHandler(task, job)
-    }
-  }
-
-  function runHandler(task: ClaimedTask, job: Job): void {
-    report.started(task)
-    const execution = execute(task, job, { ...config, stopAtMs: deadline.stopAtMs })
-    executions.set(task.id, execution)
-    const cancelGrace = clock.after((job.timeoutSeconds + graceSeconds) * 1000, () => giveUp(execution))
-    void execution.ended.then((ended) => {
-      cancelGrace()
-      places.give(task.id)
-      // A verdict of "stuck" has been settled already, and nobody waits after leaving.
-      if (executions.delete(task.id)) end(ended)
-    })
-  }
-
-  /** The next attempt starts when this process is surely gone: not before its lease has ended. */
-  function giveUp({ task, job }: Execution): void {
-    executions.delete(task.id)
-    stuck.add(task.id)
-    report.stuck(task)
-    outbox.add(failed(task, job, timeoutFailure, leaseMs(clock, deadline)))
-    drain()
-    onStuck?.(task)
   }
 
   function settleApart(): void {
     while (apart.size < keyedSettles) {
       const ended = outbox.takeKeyed()
       if (ended === undefined) return
-      const { id } = ended.task
-      apart.add(id)
-      void turns
-        .take({ ended: [ended], limit: 0, watch: [] })
-        .then((result) => {
-          report.turn(result)
-          receive(result.claimed)
-          looks.again()
-          if (result.wake.length > 0) void wakes.wake(result.wake, hops + 1)
-        })
-        .catch(async (error: unknown) => {
-          log.error('a settle failed and is tried again', { taskId: id, error: readableMessage(error) })
-          await pause(clock, troublePauseMs)
-          outbox.putBack([ended])
-        })
-        .finally(() => {
-          apart.delete(id)
-          notify()
-        })
+      apart.add(ended.task.id)
+      void settleKeyed(ended).finally(() => {
+        apart.delete(ended.task.id)
+        notify()
+      })
+    }
+  }
+
+  async function settleKeyed(ended: Ended): Promise<void> {
+    try {
+      conclude(await turns.take({ ended: [ended], limit: 0, watch: [] }))
+    } catch (error) {
+      if (canGoOn(error)) await waitOut(error)
+      else fatal = { error }
+      outbox.putBack([ended])
     }
   }
 
   /** An invocation with nothing in hand fails visibly; otherwise what has ended waits until the database is back. */
   async function survive(error: unknown): Promise<void> {
-    const retryable = isDatabaseError(error) && error.retryable
-    if (whenIdle !== 'stay' && (!retryable || isIdle())) {
-      stopRunning('stopping')
-      throw error
-    }
+    if (!canGoOn(error)) throw error
+    await waitOut(error)
+  }
+
+  const canGoOn = (error: unknown) =>
+    whenIdle === 'stay' || (isDatabaseError(error) && error.retryable && !isIdle())
+
+  async function waitOut(error: unknown): Promise<void> {
     log.error('a turn failed and is tried again', { error: readableMessage(error) })
-    await nextChange(troublePauseMs)
+    await pause(clock, troublePauseMs, leaving.signal.aborted ? undefined : leaving.signal)
   }
 
   async function finish(): Promise<RunSummary> {
-    const left = [...executions.keys()]
-    if (!outbox.isEmpty) await takeTurn(0, [])
-    await turns.releaseUnknown()
+    const untilMs = Math.min(deadline.endsAtMs, clock.now() + settleSeconds * 1000)
+    hand.close()
+    while (!(outbox.isEmpty && apart.size === 0) && clock.now() < untilMs) {
+      settleApart()
+      if (outbox.hasBatch) await takeTurn(0, [])
+      else await nextChange(untilMs - clock.now())
+    }
+    hand.giveUp()
+    await turns.releaseUnknown().catch((error: unknown) => {
+      log.error('what a lost claim took could not be handed back: its lease runs out', {
+        error: readableMessage(error),
+      })
+    })
     const more = !looks.exhausted
     if (more && whenIdle === 'leave' && hops < maxHops) await wakes.wake([queues[0] ?? anyQueue], hops + 1)
-    return { ...report.counts, stuck: [...stuck, ...left], more }
+    return { ...report.counts, stuck: hand.stuck(), more }
+  }
+
+  /** A handler must not come back to life with a process that was frozen, beside another copy of it. */
+  async function letHandlersStop(): Promise<void> {
+    drain()
+    stopRunning('stopping')
+    const untilMs = Math.min(deadline.leaveAtMs, clock.now() + graceSeconds * 1000)
+    while (!hand.isEmpty && clock.now() < untilMs) await nextChange(untilMs - clock.now())
   }
 
   return { done: run(), look, drain, stopRunning, leave }
+}
+
+/** Whether settling it has made a task due: itself, or a child. */
+function makesDue({ outcome }: Ended): boolean {
+  if (outcome.kind === 'finish') return outcome.children.length > 0
+  return outcome.kind === 'release' || (outcome.kind === 'retry' && outcome.delayMs === 0)
 }

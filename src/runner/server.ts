@@ -1,10 +1,10 @@
 // A runner that stays: on a server, in a test, in a development process. Works in terms, since nothing kills it.
-import { z } from 'zod'
+import * as z from 'zod'
 import { configOf, type Configured, type ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import { isImplemented } from '../job/job.ts'
 import { readableMessage } from '../job/json.ts'
-import { checkOptions, namePattern, nameRule } from '../options.ts'
+import { checkOptions, nameSchema } from '../options.ts'
 import { tick } from '../scheduler.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import { anyQueue } from '../wake.ts'
@@ -15,21 +15,21 @@ import { startRun, type Run } from './runner.ts'
 /** What `startRunner` takes. */
 export interface RunnerOptions {
   /** The queues to work on; empty for all. @default [] */
-  queues?: readonly string[]
+  queues?: readonly string[] | undefined
   /** Handlers at once in this process, 1 to 10,000. @default 10 */
-  concurrency?: number
+  concurrency?: number | undefined
   /** Whether this process also syncs the schedules and turns their slots into tasks. @default false */
-  scheduler?: boolean
+  scheduler?: boolean | undefined
   /** Beside wakes, looks for due tasks so often; 0.1 to 3600 seconds. @default 2 */
-  pollSeconds?: number
+  pollSeconds?: number | undefined
   /**
    * Called when a handler ignores its signal past the grace time. The runner claims nothing more then: stop the
    * process and start it anew, since JavaScript cannot end the handler.
    * @default an error is logged
    */
-  onStuck?: (task: { readonly id: string; readonly job: string }) => void
+  onStuck?: ((task: { readonly id: string; readonly job: string }) => void) | undefined
   /** Ends the process with code 1 when a handler is stuck and everything else has been settled. @default false */
-  exitWhenStuck?: boolean
+  exitWhenStuck?: boolean | undefined
 }
 
 /** A runner in this process. */
@@ -37,18 +37,25 @@ export interface Runner {
   /**
    * Claims nothing more, waits up to `timeoutSeconds` for what runs, then aborts it; what stops is handed back.
    * @param options timeoutSeconds from 0 to 86,400, default 30
+   * @throws {OptionError} when it is out of its range.
    */
   stop(options?: { timeoutSeconds?: number }): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
 }
 
 const runnerOptions = z.strictObject({
-  queues: z.array(z.string().regex(namePattern, `expected ${nameRule}`)).default([]),
+  queues: z.array(nameSchema).default([]),
   concurrency: z.int().min(1).max(10_000).default(defaults.runner.concurrency),
   scheduler: z.boolean().default(false),
   pollSeconds: z.number().min(0.1).max(3600).default(defaults.server.pollSeconds),
-  onStuck: z.custom<RunnerOptions['onStuck']>().optional(),
+  onStuck: z
+    .custom<NonNullable<RunnerOptions['onStuck']>>((value) => typeof value === 'function')
+    .describe('a function')
+    .optional(),
   exitWhenStuck: z.boolean().default(false),
+})
+const stopOptions = z.strictObject({
+  timeoutSeconds: z.number().min(0).max(86_400).default(defaults.server.stopSeconds),
 })
 
 /**
@@ -81,20 +88,34 @@ export function startRunner(izta: Configured, options: RunnerOptions = {}): Runn
   const timers = new Set<() => void>()
   let stopping = false
   let stuck = false
+  let ticking: Promise<void> | undefined
 
   /** A term whose time is too short to claim is drained while the next one works. */
   function startTerm(): void {
-    if (stopping || stuck) return
+    if (stuck) return
     const deadline = deadlineAfter(clock, termSeconds * 1000, config.jobs.values())
-    const run = startRun({ config, queues, places, deadline, whenIdle: 'stay', hops: 0, onStuck: reportStuck })
+    const run = startRun({
+      config,
+      queues,
+      places,
+      deadline,
+      whenIdle: 'stay',
+      hops: 0,
+      onStuck: reportStuck,
+    })
+    const cancelNext = after(deadline.claimUntilMs - clock.now(), startTerm)
     runs.add(run)
     run.done
-      .catch((error: unknown) => log.error('a term of the runner failed', { error: readableMessage(error) }))
+      .catch((error: unknown) => {
+        log.error('a term of the runner failed', { error: readableMessage(error) })
+        // Instead of the one that would have followed it, much later.
+        cancelNext()
+        after(defaults.runner.troublePauseMs, startTerm)
+      })
       .finally(() => {
         runs.delete(run)
         if (stuck && runs.size === 0 && exitWhenStuck) process.exit(1)
       })
-    every(deadline.claimUntilMs - clock.now(), startTerm)
   }
 
   function reportStuck(task: ClaimedTask): void {
@@ -103,20 +124,26 @@ export function startRunner(izta: Configured, options: RunnerOptions = {}): Runn
     onStuck?.({ id: task.id, job: task.job })
   }
 
-  function every(ms: number, action: () => void): void {
-    const cancel = clock.after(ms, () => {
+  function after(ms: number, action: () => void): () => void {
+    if (stopping) return () => {}
+    const cancelTimer = clock.after(ms, () => {
       timers.delete(cancel)
-      if (!stopping) action()
+      action()
     })
+    const cancel = () => {
+      timers.delete(cancel)
+      cancelTimer()
+    }
     timers.add(cancel)
+    return cancel
   }
 
-  const look = () => {
+  function look(): void {
     for (const run of runs) run.look()
   }
   function poll(): void {
     look()
-    every(pollSeconds * 1000, poll)
+    after(pollSeconds * 1000, poll)
   }
   async function tickAgain(): Promise<void> {
     try {
@@ -125,27 +152,26 @@ export function startRunner(izta: Configured, options: RunnerOptions = {}): Runn
       log.error('a tick of the scheduler failed and is tried again', { error: readableMessage(error) })
     }
     look()
-    every(defaults.server.tickSeconds * 1000, () => void tickAgain())
+    after(defaults.server.tickSeconds * 1000, startTick)
+  }
+  function startTick(): void {
+    ticking = tickAgain()
   }
 
   const unsubscribe = config.wakes.subscribe({
     wake(queue) {
       if (queues.length === 0 || queue === anyQueue || queues.includes(queue)) look()
     },
-    // A hint for exact starts; without it the poll finds the task.
-    wakeAt() {},
   })
   startTerm()
-  every(pollSeconds * 1000, poll)
-  if (scheduler) void tickAgain()
+  after(pollSeconds * 1000, poll)
+  if (scheduler) startTick()
 
-  let stopped: Promise<void> | undefined
   async function stopAll(timeoutSeconds: number): Promise<void> {
     stopping = true
     unsubscribe()
     for (const cancel of timers) cancel()
     const all = [...runs]
-    const done = Promise.allSettled(all.map((run) => run.done))
     for (const run of all) run.drain()
     const cancelStop = clock.after(timeoutSeconds * 1000, () => {
       for (const run of all) run.stopRunning('stopping')
@@ -153,12 +179,15 @@ export function startRunner(izta: Configured, options: RunnerOptions = {}): Runn
     const cancelLeave = clock.after((timeoutSeconds + defaults.runner.graceSeconds) * 1000, () => {
       for (const run of all) run.leave()
     })
-    await done
+    await Promise.allSettled([ticking, ...all.map((run) => run.done)])
     cancelStop()
     cancelLeave()
   }
-  const stop: Runner['stop'] = ({ timeoutSeconds = defaults.server.stopSeconds } = {}) =>
-    (stopped ??= stopAll(timeoutSeconds))
+  let stopped: Promise<void> | undefined
+  const stop: Runner['stop'] = async (given = {}) => {
+    const { timeoutSeconds } = checkOptions('stop', stopOptions, given)
+    return (stopped ??= stopAll(timeoutSeconds))
+  }
 
   return { stop, [Symbol.asyncDispose]: () => stop() }
 }
@@ -167,5 +196,7 @@ export function startRunner(izta: Configured, options: RunnerOptions = {}): Runn
 export function warnOfMissingHandlers(config: ResolvedConfig): void {
   const missing = [...config.jobs.values()].filter((job) => !isImplemented(job)).map((job) => job.id)
   if (missing.length === 0) return
-  config.log.warn('this runner has no handler for some jobs: their tasks wait for one that has', { jobs: missing })
+  config.log.warn('this runner has no handler for some jobs: their tasks wait for one that has', {
+    jobs: missing,
+  })
 }

@@ -5,9 +5,9 @@ import { repeat } from '../db/repeat.ts'
 import { isDatabaseError } from '../db/transient.ts'
 import type { DatabaseError } from '../errors.ts'
 import { heldStatement, readHeld, readReleased, releaseHeldStatement } from '../store/recover.ts'
-import { readTurnReply, turnStatement, type TurnReply } from '../store/turn.ts'
+import { readTurnReply, turnStatement, type ClaimedTask, type TurnReply } from '../store/turn.ts'
 import { leaseMs, type Deadline } from './deadline.ts'
-import { dropped, failed, type Ended } from './execute.ts'
+import { dropped, failed, type Ended } from './outcome.ts'
 
 /** What one claim may bring back at the most, whatever the driver could carry. */
 const longestReplyBytes = 32 * 1024 * 1024
@@ -24,90 +24,112 @@ export interface TurnsOptions {
 
 export interface TurnRequest {
   readonly ended: readonly Ended[]
-  /** 0 settles only. */
+  /** 0 settles only. Calls that claim must follow each other, or one recovers what another has just claimed. */
   readonly limit: number
   /** Running tasks whose cancellation is asked for. */
   readonly watch: readonly string[]
 }
 
 export interface TurnResult extends TurnReply {
+  /** How many tasks were asked for in the end. */
+  readonly limit: number
   /** What took effect: without the unsettled, and with a failure in place of what the database refused. */
   readonly settled: readonly Ended[]
+  /** What could not be sent. */
+  readonly unsent: readonly Ended[]
 }
 
 export interface Turns {
   take(request: TurnRequest): Promise<TurnResult>
-  /** Hands back what the lease holds without this process knowing; needed only after an answer was lost. */
+  /** Whether the answer of a claim was lost: it may have taken tasks that nobody here knows. Recover them first. */
+  readonly claimWasLost: boolean
+  /** What the lease holds without this process knowing. */
+  recover(): Promise<readonly ClaimedTask[]>
+  /** Hands back what a lost claim took and no recovery has found. Needs nothing if no answer was lost. */
   releaseUnknown(): Promise<void>
 }
 
 export function createTurns({ config, lease, queues, deadline, known }: TurnsOptions): Turns {
-  const { database, clock } = config
+  const { database, clock, events, log } = config
   // Text that travels inside JSON grows by its escapes, to twice its size at the most for JSON text.
   const replyBytes = Math.min(longestReplyBytes, (database.replyLimitBytes ?? Infinity) / 2)
   const patience = { deadlineMs: deadline.endsAtMs }
-  let answerWasLost = false
+  let claimWasLost = false
+  let anyClaimWasLost = false
+  /** Outcomes in a call whose answer was lost: a later one that finds no lease is no expired lease. */
+  const perhapsSettled = new Set<string>()
 
-  const range = (except: readonly string[]) => ({
-    lease,
-    queues,
-    leaseMs: leaseMs(clock, deadline),
-    except,
-  })
+  const range = () => ({ lease, queues, leaseMs: leaseMs(clock, deadline), except: known() })
 
-  const takeOnce: Turns['take'] = async ({ ended, limit, watch }) => {
-    const outcomes = ended.map(({ outcome }) => outcome)
-    const { rows, ambiguous } = await repeat(
-      database,
-      clock,
-      (isRepeat) =>
-        turnStatement({
-          lease,
-          leaseMs: leaseMs(clock, deadline),
-          queues,
-          // The lost call may have claimed already: settle again, then see what is held.
-          limit: isRepeat ? 0 : limit,
-          replyBytes,
-          outcomes,
-          watch,
-        }),
-      patience,
-    ).catch((error: unknown) => {
-      if (isDatabaseError(error) && error.outcome === 'unknown') answerWasLost = true
-      throw error
-    })
-    const reply = readTurnReply(rows)
-    if (!ambiguous) {
-      const unsettled = new Set(reply.unsettled)
-      return { ...reply, settled: ended.filter(({ task }) => !unsettled.has(task.id)) }
-    }
-    answerWasLost = true
-    const sent = outcomes.map((outcome) => outcome.id)
-    const held = await repeat(database, clock, () => heldStatement(range([...known(), ...sent])), patience)
-    // What the first copy settled is not found by the second: that is no expired lease.
-    return { ...reply, unsettled: [], settled: ended, claimed: [...reply.claimed, ...readHeld(held.rows)] }
+  function noteLostAnswer({ ended, limit }: TurnRequest): void {
+    if (limit > 0) claimWasLost = anyClaimWasLost = true
+    for (const { task } of ended) perhapsSettled.add(task.id)
   }
 
-  /** Each outcome in a call of its own; the one that the database refuses becomes a failed attempt. */
-  const takeOneByOne = async (all: readonly Ended[]): Promise<TurnResult> => {
+  async function takeOnce(request: TurnRequest): Promise<TurnResult> {
+    let limit = request.limit
+    const build = (isRepeat: boolean) => {
+      // The lost call may have claimed already: settle again, then see what is held.
+      if (isRepeat) limit = 0
+      return turnStatement({
+        lease,
+        leaseMs: leaseMs(clock, deadline),
+        queues,
+        limit,
+        replyBytes,
+        outcomes: request.ended.map(({ outcome }) => outcome),
+        watch: request.watch,
+      })
+    }
+    const { rows, ambiguous } = await repeat(database, clock, build, patience).catch((error: unknown) => {
+      if (isDatabaseError(error) && error.outcome === 'unknown') noteLostAnswer(request)
+      throw error
+    })
+    if (ambiguous) noteLostAnswer(request)
+    const reply = readTurnReply(rows)
+    const unsettled = new Set(reply.unsettled.filter((id) => !perhapsSettled.has(id)))
+    for (const { task } of request.ended) perhapsSettled.delete(task.id)
+    const settled = request.ended.filter(({ task }) => !unsettled.has(task.id))
+    return { ...reply, limit, unsettled: [...unsettled], settled, unsent: [] }
+  }
+
+  /** Each outcome in a call of its own; one that the database refuses becomes a failed attempt. */
+  async function takeOneByOne(all: readonly Ended[]): Promise<TurnResult> {
     const results: TurnResult[] = []
-    // oxlint-disable no-await-in-loop -- one at a time is the point
-    for (const one of all) {
-      const request = { ended: [one], limit: 0, watch: [] }
-      results.push(
-        await takeOnce(request).catch((error: unknown) => {
-          if (!isDataRefused(error)) throw error
-          return takeOnce({ ...request, ended: [refused(one, error)] })
-        }),
-      )
+    for (const [index, one] of all.entries()) {
+      try {
+        // oxlint-disable-next-line no-await-in-loop -- one at a time is the point
+        results.push(await settleOne(one))
+      } catch (error) {
+        if (index === 0) throw error
+        results.push({ ...nothing, unsent: all.slice(index) })
+        break
+      }
     }
     return {
-      claimed: results.flatMap((result) => result.claimed),
+      ...nothing,
       settled: results.flatMap((result) => result.settled),
       unsettled: results.flatMap((result) => result.unsettled),
-      cancel: [],
+      unsent: results.flatMap((result) => result.unsent),
       skipped: results.flatMap((result) => result.skipped),
       wake: results.flatMap((result) => result.wake),
+    }
+  }
+
+  async function settleOne(one: Ended): Promise<TurnResult> {
+    const send = (ended: Ended) => takeOnce({ ended: [ended], limit: 0, watch: [] })
+    try {
+      return await send(one)
+    } catch (error) {
+      if (!isDataRefused(error)) throw error
+      return send(refused(one, error)).catch((again: unknown) => {
+        if (!isDataRefused(again)) throw again
+        log.error('the database refuses every outcome of a task: its lease runs out', {
+          taskId: one.task.id,
+          error: again.message,
+        })
+        return nothing
+      })
     }
   }
 
@@ -124,19 +146,39 @@ export function createTurns({ config, lease, queues, deadline, known }: TurnsOpt
         if (!isDataRefused(error) || request.ended.length === 0) throw error
         return takeOneByOne(request.ended)
       })
-      config.events.emit('turn.completed', {
+      events.emit('turn.completed', {
         claimed: result.claimed.length,
         settled: result.settled.length,
         durationMs: clock.now() - startedAtMs,
       })
       return result
     },
+    get claimWasLost() {
+      return claimWasLost
+    },
+    async recover() {
+      const { rows } = await repeat(database, clock, () => heldStatement(range()), patience)
+      claimWasLost = false
+      return readHeld(rows)
+    },
     async releaseUnknown() {
-      if (!answerWasLost) return
-      const { rows } = await repeat(database, clock, () => releaseHeldStatement(range(known())), patience)
-      config.log.info('handed back tasks whose claim had lost its answer', { tasks: readReleased(rows).length })
+      if (!anyClaimWasLost) return
+      const { rows } = await repeat(database, clock, () => releaseHeldStatement(range()), patience)
+      const tasks = readReleased(rows).length
+      if (tasks > 0) log.info('handed back tasks whose claim had lost its answer', { tasks })
     },
   }
+}
+
+const nothing: TurnResult = {
+  limit: 0,
+  claimed: [],
+  settled: [],
+  unsettled: [],
+  unsent: [],
+  cancel: [],
+  skipped: [],
+  wake: [],
 }
 
 const isDataRefused = (error: unknown): error is DatabaseError =>

@@ -66,9 +66,10 @@ export async function createTestClock(options: TestClockOptions): Promise<TestCl
 
   async function advanceTo(instant: Date): Promise<void> {
     const targetMs = instant.getTime()
-    if (!(targetMs >= nowMs)) throw new RangeError(`The clock stands at ${new Date(nowMs).toISOString()} and cannot go back.`)
+    if (!(targetMs >= nowMs))
+      throw new RangeError(`The clock stands at ${new Date(nowMs).toISOString()} and cannot go back.`)
     for (;;) {
-      const next = [...timers].sort((a, b) => a.atMs - b.atMs).find((timer) => timer.atMs <= targetMs)
+      const next = [...timers].toSorted((a, b) => a.atMs - b.atMs).find((timer) => timer.atMs <= targetMs)
       if (next === undefined) break
       timers.delete(next)
       if (next.atMs > nowMs) {
@@ -98,6 +99,8 @@ export async function createTestClock(options: TestClockOptions): Promise<TestCl
     },
     advanceTo,
     advance: ({ days = 0, hours = 0, minutes = 0, seconds = 0, milliseconds = 0 }) =>
-      advanceTo(new Date(nowMs + (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000 + milliseconds)),
+      advanceTo(
+        new Date(nowMs + (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000 + milliseconds),
+      ),
   }
 }

@@ -1,24 +1,35 @@
 // Runs in a test what is due, and returns when nothing is.
+import * as z from 'zod'
 import { configOf, type Configured } from '../config.ts'
 import { defaults } from '../defaults.ts'
+import { checkOptions, nameSchema } from '../options.ts'
 import { deadlineAfter, longestTimeout } from '../runner/deadline.ts'
 import { createPlaces } from '../runner/places.ts'
 import type { RunSummary } from '../runner/report.ts'
 import { startRun } from '../runner/runner.ts'
 import { tick } from '../scheduler.ts'
 
+/** What `drain` takes. */
 export interface DrainOptions {
   /** @default [] (all) */
-  queues?: readonly string[]
-  /** Handlers at once. @default 10 */
-  concurrency?: number
+  queues?: readonly string[] | undefined
+  /** Handlers at once, 1 to 10,000. @default 10 */
+  concurrency?: number | undefined
   /** Whether to turn due slots into tasks first. @default false */
-  schedules?: boolean
+  schedules?: boolean | undefined
 }
+
+const drainOptions = z.strictObject({
+  queues: z.array(nameSchema).default([]),
+  concurrency: z.int().min(1).max(10_000).default(defaults.runner.concurrency),
+  schedules: z.boolean().default(false),
+})
 
 /**
  * Runs every due task, and those they enqueue, until nothing is due. Tasks of the future, retries after a delay
  * included, stay: move the clock and drain again.
+ *
+ * @throws {OptionError} when an option is unknown or out of its range.
  *
  * @example
  * ```ts
@@ -28,7 +39,7 @@ export interface DrainOptions {
  */
 export async function drain(izta: Configured, options: DrainOptions = {}): Promise<RunSummary> {
   const config = configOf(izta)
-  const { queues = [], concurrency = defaults.runner.concurrency, schedules = false } = options
+  const { queues, concurrency, schedules } = checkOptions('drain', drainOptions, options)
   if (schedules) await tick(config)
   const longestSeconds = longestTimeout(config.jobs.values())?.timeoutSeconds ?? 0
   const deadline = deadlineAfter(config.clock, (2 * longestSeconds + 60) * 1000, config.jobs.values())

@@ -2,22 +2,24 @@
 import { randomUUID } from 'node:crypto'
 import { systemClock } from '../clock.ts'
 import { defaults } from '../defaults.ts'
-import { isImplemented, type AnyJob, type ErrorOutput, type PayloadInput, type ResultOutput } from '../job/job.ts'
 import { DefinitionError } from '../errors.ts'
+import type { EnqueueArguments } from '../job/context.ts'
+import { isImplemented, type AnyJob, type ErrorOutput, type ResultOutput } from '../job/job.ts'
 import type { FailureCode } from '../job/task.ts'
 import { consoleLogger, type Logger } from '../log.ts'
 import { preparePayload } from '../prepare.ts'
 import { execute } from '../runner/execute.ts'
 
+/** What `runJob` takes beside the payload. */
 export interface RunJobOptions {
   /** Number of the run, from 1. @default 1 */
-  attempt?: number
+  attempt?: number | undefined
   /** How often the task's process died before. @default 0 */
-  losses?: number
-  /** Ends the run as a cancellation. */
-  signal?: AbortSignal
-  /** @default errors and warnings on the console */
-  log?: Logger
+  losses?: number | undefined
+  /** Cancels the task: aborts `ctx.signal`. */
+  signal?: AbortSignal | undefined
+  /** @default one JSON object a line on the console */
+  log?: Logger | undefined
 }
 
 /** A child that the handler enqueued. */
@@ -31,7 +33,11 @@ export interface RunJobChild {
 
 /** How a run ended. */
 export type RunJobResult<J extends AnyJob> =
-  | { readonly status: 'finished'; readonly result: ResultOutput<J>; readonly children: readonly RunJobChild[] }
+  | {
+      readonly status: 'finished'
+      readonly result: ResultOutput<J>
+      readonly children: readonly RunJobChild[]
+    }
   | {
       readonly status: 'failed'
       readonly code: FailureCode
@@ -47,6 +53,7 @@ export type RunJobResult<J extends AnyJob> =
  * children collected; nothing is stored.
  *
  * @throws {PayloadError} when the payload would be refused by enqueue.
+ * @throws {DefinitionError} when the job has no handler.
  *
  * @example
  * ```ts
@@ -56,14 +63,16 @@ export type RunJobResult<J extends AnyJob> =
  */
 export async function runJob<J extends AnyJob>(
   job: J,
-  payload: PayloadInput<J>,
-  options: RunJobOptions = {},
+  ...[payload, options = {}]: EnqueueArguments<J, RunJobOptions>
 ): Promise<RunJobResult<J>> {
   if (!isImplemented(job)) {
     throw new DefinitionError(`Job "${(job as AnyJob).id}" has no handler: pass what implementJob returns.`)
   }
   const { attempt = 1, losses = 0, signal, log = consoleLogger() } = options
-  const limits = { payloadLimitBytes: defaults.payloadLimitBytes, resultLimitBytes: defaults.resultLimitBytes }
+  const limits = {
+    payloadLimitBytes: defaults.payloadLimitBytes,
+    resultLimitBytes: defaults.resultLimitBytes,
+  }
   const now = new Date()
   const task = {
     id: randomUUID(),
@@ -87,6 +96,7 @@ export async function runJob<J extends AnyJob>(
   }
   const execution = execute(task, job, { ...limits, clock: systemClock, log, stopAtMs: Infinity })
   const abort = () => execution.stop('cancelled')
+  if (signal?.aborted === true) abort()
   signal?.addEventListener('abort', abort, { once: true })
   const { outcome, failure } = await execution.ended
   signal?.removeEventListener('abort', abort)
@@ -107,7 +117,8 @@ export async function runJob<J extends AnyJob>(
     status: 'failed',
     code: failure.code,
     message: failure.message,
-    error: (failure.declared === undefined ? undefined : JSON.parse(failure.declared)) as ErrorOutput<J> | undefined,
+    error: (failure.declared === undefined ? undefined : JSON.parse(failure.declared)) as
+      ErrorOutput<J> | undefined,
     willRetry: outcome.kind === 'retry',
   }
 }

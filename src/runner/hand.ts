@@ -1,0 +1,164 @@
+// The claimed tasks that a run has in hand: starts their handlers, alone where need be, and gives up those that
+// ignore their signals.
+import type { ResolvedConfig } from '../config.ts'
+import { defaults } from '../defaults.ts'
+import type { Job } from '../job/job.ts'
+import type { ClaimedTask } from '../store/turn.ts'
+import { admit } from './admit.ts'
+import { leaseMs, type Deadline } from './deadline.ts'
+import { execute, timeoutFailure, type Execution, type StopReason } from './execute.ts'
+import { failed, settle, type Ended } from './outcome.ts'
+import { skipOverlap } from './overlap.ts'
+import type { Places } from './places.ts'
+import type { Report } from './report.ts'
+
+export interface HandOptions {
+  readonly config: ResolvedConfig
+  readonly places: Places
+  readonly deadline: Deadline
+  readonly report: Report
+  /** A task's outcome is to be sent. */
+  readonly onEnded: (ended: Ended) => void
+  /** A handler ignores its signal. */
+  readonly onStuck: (task: ClaimedTask) => void
+}
+
+export interface Hand {
+  /** Nothing is left to run or to decide; handlers that were given up do not count. */
+  readonly isEmpty: boolean
+  /** Ids of the tasks whose handlers run. */
+  running(): string[]
+  /** Ids of all that the lease may hold on this run's behalf. */
+  known(): string[]
+  /** Ids of the tasks that were given up. */
+  stuck(): string[]
+  /** How many more tasks may be claimed. */
+  free(): number
+  /** Starts what was claimed, or hands it back. */
+  receive(claimed: readonly ClaimedTask[]): void
+  /** Starts the task that waits to run alone, if nobody else runs. Call it when everything ended has been settled. */
+  startAlone(): void
+  /** Starts nothing any more: what has not started is handed back. */
+  close(): void
+  stop(reason: StopReason, ids?: readonly string[]): void
+  /** Those that have not stopped by now keep their leases. */
+  giveUp(): void
+}
+
+export function createHand({ config, places, deadline, report, onEnded, onStuck }: HandOptions): Hand {
+  const { clock } = config
+  const executions = new Map<string, Execution>()
+  /** Asked about an earlier slot before they start. */
+  const starting = new Set<string>()
+  const stuck = new Set<string>()
+  let waiting: { readonly task: ClaimedTask; readonly job: Job } | undefined
+  /** After a lost task was met: one claim at a time, until one comes that was not lost. */
+  let oneByOne = false
+  let closed = false
+
+  const mayStart = () => !closed && clock.now() < deadline.stopAtMs
+
+  function receive(claimed: readonly ClaimedTask[]): void {
+    if (claimed.some((task) => task.losses === 0)) oneByOne = false
+    const admitted = claimed.map((task) => ({ task, admission: admit(task, config, places.running) }))
+    const alone = admitted.find(({ admission }) => admission.kind === 'run-alone')
+    for (const { task, admission } of admitted) {
+      if (admission.kind === 'settle') {
+        onEnded(admission.ended)
+      } else if (!mayStart() || waiting !== undefined || places.free() === 0) {
+        onEnded(settle(task, admission.job, 'release'))
+      } else if (alone === undefined) {
+        start(task, admission.job)
+      } else if (task === alone.task) {
+        oneByOne = true
+        waiting = { task, job: admission.job }
+        places.requestAlone(task.id)
+      } else {
+        // Claimed beside a lost one: must not be held when that takes the process down.
+        onEnded(settle(task, admission.job, 'release'))
+      }
+    }
+  }
+
+  function startAlone(): void {
+    if (waiting === undefined) return
+    const { task, job } = waiting
+    if (!mayStart() || clock.now() + job.timeoutSeconds * 1000 > deadline.stopAtMs) return handBack()
+    if (!places.requestAlone(task.id)) return
+    waiting = undefined
+    start(task, job)
+  }
+
+  function handBack(): void {
+    if (waiting === undefined) return
+    const { task, job } = waiting
+    waiting = undefined
+    places.give(task.id)
+    onEnded(settle(task, job, 'release'))
+  }
+
+  function start(task: ClaimedTask, job: Job): void {
+    places.take(task.id)
+    if (!task.skipOverlap) return run(task, job)
+    starting.add(task.id)
+    void skipOverlap(task, job, config).then((skipped) => {
+      starting.delete(task.id)
+      if (skipped === undefined && mayStart()) return run(task, job)
+      places.give(task.id)
+      return onEnded(skipped ?? settle(task, job, 'release'))
+    })
+  }
+
+  function run(task: ClaimedTask, job: Job): void {
+    report.started(task)
+    const execution = execute(task, job, { ...config, stopAtMs: deadline.stopAtMs })
+    executions.set(task.id, execution)
+    const graceMs = (job.timeoutSeconds + defaults.runner.graceSeconds) * 1000
+    const cancelGrace = clock.after(graceMs, () => {
+      if (!executions.has(task.id)) return
+      giveUpOne(execution)
+      // The next attempt starts when this process is surely gone: not before its lease has ended.
+      onEnded(failed(task, job, timeoutFailure, leaseMs(clock, deadline)))
+    })
+    void execution.ended.then((ended) => {
+      cancelGrace()
+      places.give(task.id)
+      // One that was given up has its outcome already, or keeps its lease.
+      if (executions.delete(task.id)) onEnded(ended)
+    })
+  }
+
+  function giveUpOne({ task }: Execution): void {
+    executions.delete(task.id)
+    stuck.add(task.id)
+    report.stuck(task)
+    onStuck(task)
+  }
+
+  return {
+    get isEmpty() {
+      return executions.size + starting.size === 0 && waiting === undefined
+    },
+    running: () => [...executions.keys()],
+    known: () => [
+      ...executions.keys(),
+      ...starting,
+      ...stuck,
+      ...(waiting === undefined ? [] : [waiting.task.id]),
+    ],
+    stuck: () => [...stuck],
+    free: () => (closed || waiting !== undefined ? 0 : Math.min(places.free(), oneByOne ? 1 : Infinity)),
+    receive,
+    startAlone,
+    close() {
+      closed = true
+      handBack()
+    },
+    stop(reason, ids = [...executions.keys()]) {
+      for (const id of ids) executions.get(id)?.stop(reason)
+    },
+    giveUp() {
+      for (const execution of executions.values()) giveUpOne(execution)
+    },
+  }
+}
