@@ -23,36 +23,49 @@ export interface Wakes {
   wake(queues: readonly string[], hops?: number): Promise<void>
   wakeAt(instant: Date | undefined): Promise<void>
   subscribe(sink: Wake): () => void
+  /** Waits until every wake sent so far has been taken or has failed: a function freezes when its handler returns. */
+  settled(): Promise<void>
 }
 
 export function createWakes(configured: Wake | undefined, events: Events, log: Logger): Wakes {
   const sinks = new Set<Wake>(configured === undefined ? [] : [configured])
+  const onTheirWay = new Set<Promise<void>>()
 
-  async function send(queue: string, deliver: (sink: Wake) => Promise<void> | void): Promise<void> {
-    await Promise.all(
-      [...sinks].map(async (sink) => {
-        try {
-          await deliver(sink)
-          events.emit('wake.sent', { queue })
-        } catch (error) {
-          const message = readableMessage(error)
-          log.warn('a wake failed: its tasks start with the next trigger', { queue, error: message })
-          events.emit('wake.failed', { queue, message })
-        }
-      }),
-    )
+  async function deliver(queue: string, wake: () => Promise<void> | void): Promise<void> {
+    try {
+      await wake()
+      events.emit('wake.sent', { queue })
+    } catch (error) {
+      const message = readableMessage(error)
+      log.warn('a wake failed: its tasks start with the next trigger', { queue, error: message })
+      events.emit('wake.failed', { queue, message })
+    }
+  }
+
+  async function sendAll(deliveries: readonly Promise<void>[]): Promise<void> {
+    const sending = Promise.all(deliveries).then(() => {})
+    onTheirWay.add(sending)
+    await sending
+    onTheirWay.delete(sending)
   }
 
   return {
     async wake(queues, hops = 0) {
-      await Promise.all(queues.map((queue) => send(queue, (sink) => sink.wake(queue, hops))))
+      const pairs = queues.flatMap((queue) => [...sinks].map((sink) => ({ queue, sink })))
+      await sendAll(pairs.map(({ queue, sink }) => deliver(queue, () => sink.wake(queue, hops))))
     },
     async wakeAt(instant) {
-      if (instant !== undefined) await send(anyQueue, (sink) => sink.wakeAt?.(instant))
+      if (instant === undefined) return
+      const able = [...sinks].filter((sink) => sink.wakeAt !== undefined)
+      await sendAll(able.map((sink) => deliver(anyQueue, () => sink.wakeAt?.(instant))))
     },
     subscribe(sink) {
       sinks.add(sink)
       return () => sinks.delete(sink)
+    },
+    async settled() {
+      // oxlint-disable-next-line no-await-in-loop -- others may have been sent meanwhile
+      while (onTheirWay.size > 0) await Promise.all(onTheirWay)
     },
   }
 }

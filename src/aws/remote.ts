@@ -1,0 +1,287 @@
+// `izta/remote`: enqueues through the enqueue function, for services without access to the database.
+import * as z from 'zod'
+import type { EnqueueItem } from '../client/enqueue.ts'
+import { defaults } from '../defaults.ts'
+import {
+  DatabaseAccessError,
+  DatabaseError,
+  DatabaseUnreachableError,
+  DefinitionError,
+  IztaError,
+  NotMigratedError,
+  OptionError,
+  PayloadError,
+  SchemaTooNewError,
+  UnknownJobError,
+  type InputIssue,
+} from '../errors.ts'
+import type { EnqueueOptions, EnqueueArguments } from '../job/context.ts'
+import { isJob, type AnyJob, type PayloadInput } from '../job/job.ts'
+import { checkOptions } from '../options.ts'
+import { prepareTask } from '../prepare.ts'
+import type { NewTask } from '../store/enqueue.ts'
+import { createAwsApi, type AwsAnswer, type AwsApi, type AwsCredentials, type AwsOptions } from './api.ts'
+
+/** What `createRemoteIzta` takes: the enqueue function's name or its URL, and the jobs. */
+export interface RemoteIztaOptions extends AwsOptions {
+  /** Name or ARN of the enqueue function; the caller needs `lambda:InvokeFunction` on it. */
+  functionName?: string | undefined
+  /**
+   * URL of the enqueue function, signed with SigV4; the caller needs `lambda:InvokeFunctionUrl` and
+   * `lambda:InvokeFunction`. Its region is read from the host name.
+   */
+  url?: string | undefined
+  /** The definitions of the jobs; their handlers may be left out. */
+  jobs: readonly AnyJob[]
+  /** Seconds to wait for the answer to one try, above 0. @default 30 */
+  timeoutSeconds?: number | undefined
+  /** Replaces the signed calls, in tests. */
+  api?: AwsApi | undefined
+}
+
+/** What became of an enqueue through the function. */
+export interface RemotelyEnqueued {
+  /** The task's id; of the unfinished task that holds the key, when `created` is false. */
+  readonly id: string
+  /** False when a task with this id exists or existed, or its key is held: then nothing was stored. */
+  readonly created: boolean
+}
+
+/** The enqueueing half of `Izta`. */
+export interface RemoteIzta {
+  /**
+   * Stores a task and wakes a runner of its queue. Payload and options are checked here before anything is sent.
+   *
+   * @throws {PayloadError} the schema refuses the payload, here or there, or it is too large.
+   * @throws {OptionError} an option is unknown or out of its range.
+   * @throws {UnknownJobError} this instance or the function does not have the job.
+   * @throws {DatabaseError} the function cannot use its database.
+   * @throws {IztaError} `aws-refused` or `aws-unreachable`: the function could not be called.
+   */
+  enqueue<J extends AnyJob>(job: J, ...rest: EnqueueArguments<J>): Promise<RemotelyEnqueued>
+  /** As `izta.enqueueMany`: all or nothing, at most 10,000 tasks and 6 MiB a call. */
+  enqueueMany<J extends AnyJob>(
+    job: J,
+    payloads: readonly PayloadInput<J>[],
+    options?: Omit<EnqueueOptions, 'id' | 'key' | 'keyUntil'>,
+  ): Promise<RemotelyEnqueued[]>
+  enqueueMany<const Jobs extends readonly AnyJob[]>(
+    items: readonly [...{ [N in keyof Jobs]: EnqueueItem<Jobs[N]> }],
+  ): Promise<RemotelyEnqueued[]>
+  enqueueMany(items: readonly EnqueueItem[]): Promise<RemotelyEnqueued[]>
+}
+
+type Item = readonly [job: AnyJob, payload: unknown, options: EnqueueOptions | undefined]
+
+const remoteOptions = z.strictObject({
+  functionName: z.string().min(1).describe('the name or ARN of the enqueue function').optional(),
+  url: z
+    .url({ protocol: /^https?$/ })
+    .describe('the URL of the enqueue function')
+    .optional(),
+  jobs: z
+    .array(z.custom<AnyJob>(isJob).describe('what defineJob or implementJob returns'))
+    .describe('an array of jobs'),
+  timeoutSeconds: z.number().min(1).max(900).default(30),
+  region: z.string().optional(),
+  endpoint: z.string().optional(),
+  credentials: z.custom<() => Promise<AwsCredentials> | AwsCredentials>().optional(),
+  api: z.custom<AwsApi>().optional(),
+})
+
+/** The body of a synchronous invocation: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */
+const requestLimitBytes = 6 * 1024 * 1024
+const attempts = 4
+
+/**
+ * Makes an object with the typed `enqueue` and `enqueueMany` of izta that goes through the deployed enqueue function.
+ * A call whose answer was lost is repeated with the same ids, so no task is made twice.
+ *
+ * @throws {DefinitionError} when an option is wrong, or not exactly one of `functionName` and `url` is given.
+ *
+ * @example
+ * ```ts
+ * const izta = createRemoteIzta({ functionName: 'app-prod-enqueue', jobs: [divide] })
+ * const { id } = await izta.enqueue(divide, { numerator: 1, denominator: 2 })
+ * ```
+ */
+export function createRemoteIzta(options: RemoteIztaOptions): RemoteIzta {
+  const fail = (_: string, message: string) => new DefinitionError(message)
+  const { functionName, url, timeoutSeconds, ...checked } = checkOptions(
+    'createRemoteIzta',
+    remoteOptions,
+    options,
+    fail,
+  )
+  if ((functionName === undefined) === (url === undefined)) {
+    throw new DefinitionError(
+      'createRemoteIzta: give either "functionName" or "url" of the enqueue function.',
+    )
+  }
+  const jobs = new Map(checked.jobs.map((job) => [job.id, job]))
+  const region = checked.region ?? regionOf(functionName ?? url)
+  const api = checked.api ?? createAwsApi({ ...checked, region })
+
+  function send(body: unknown): Promise<AwsAnswer> {
+    const common = { service: 'lambda', method: 'POST', body, timeoutSeconds, attempts: 1 } as const
+    if (url !== undefined) {
+      const { origin, pathname, search } = new URL(url)
+      const headers = { 'content-type': 'application/json' }
+      return api({ ...common, origin, path: `${pathname}${search}`, headers })
+    }
+    return api({
+      ...common,
+      path: `/2015-03-31/functions/${encodeURIComponent(functionName ?? '')}/invocations`,
+      headers: { 'x-amz-invocation-type': 'RequestResponse' },
+    })
+  }
+
+  function prepare([job, payload, taskOptions]: Item, index?: number): Promise<NewTask> | NewTask {
+    if (jobs.has(job?.id)) return prepareTask(job, payload, taskOptions, defaults, index)
+    throw new UnknownJobError(
+      String(job?.id),
+      `Job "${String(job?.id)}" is not among the jobs of createRemoteIzta({ jobs }): add it there.`,
+    )
+  }
+
+  async function enqueueAll(items: readonly Item[], isBulk: boolean): Promise<RemotelyEnqueued[]> {
+    if (items.length > defaults.tasksPerCall) {
+      throw new OptionError(
+        'tasks',
+        `enqueueMany: ${items.length} tasks are above the limit of ${defaults.tasksPerCall} a call: split them.`,
+      )
+    }
+    const tasks = await Promise.all(items.map((item, index) => prepare(item, isBulk ? index : undefined)))
+    const body = { tasks: tasks.map((task, index) => requestOf(items[index] as Item, task)) }
+    const bytes = Buffer.byteLength(JSON.stringify(body))
+    if (bytes > requestLimitBytes) {
+      throw new OptionError(
+        'tasks',
+        `The request has ${bytes} bytes, and Lambda takes ${requestLimitBytes}: split it, or pass references in place of large payloads.`,
+      )
+    }
+    const { answer, isRepeat } = await sendRepeatedly(() => send(body))
+    return tasks.map(({ id }, index) => {
+      const { id: takenId, created } = answer[index] ?? { id, created: true }
+      // The call whose answer was lost may have made it: an id made here is no stranger.
+      const isOurs = isRepeat && takenId === id && items[index]?.[2]?.id === undefined
+      return { id: takenId, created: created || isOurs }
+    })
+  }
+
+  return {
+    async enqueue(job: AnyJob, payload?: unknown, taskOptions?: EnqueueOptions) {
+      const [enqueued] = await enqueueAll([[job, payload, taskOptions]], false)
+      return enqueued as RemotelyEnqueued
+    },
+    async enqueueMany(
+      first: AnyJob | readonly EnqueueItem[],
+      payloads?: readonly unknown[],
+      taskOptions?: EnqueueOptions,
+    ) {
+      if (!isJob(first))
+        return enqueueAll(
+          first.map(([job, ...rest]) => [job, rest[0], rest[1]]),
+          true,
+        )
+      const items = (payloads ?? []).map((payload): Item => [first, payload, taskOptions])
+      return enqueueAll(items, true)
+    },
+  }
+}
+
+/** The id goes along, so that a repeat of the request makes nothing. */
+function requestOf([job, payload, options]: Item, { id }: NewTask) {
+  return {
+    job: job.id,
+    ...(payload === undefined ? {} : { payload }),
+    options: { ...options, id },
+  }
+}
+
+/** Repeats what may succeed later; every repeat carries the ids of the first try. */
+async function sendRepeatedly(send: () => Promise<AwsAnswer>) {
+  // oxlint-disable no-await-in-loop -- a try follows the one before
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return { answer: readAnswer(await send()), isRepeat: attempt > 1 }
+    } catch (error) {
+      if (attempt >= attempts || !IztaError.is(error) || !error.retryable) throw error
+    }
+    await new Promise((resume) => setTimeout(resume, Math.random() * 100 * 2 ** attempt))
+  }
+}
+
+const answerSchema = z.object({ tasks: z.array(z.object({ id: z.string(), created: z.boolean() })) })
+const refusalSchema = z.object({
+  error: z.object({
+    code: z.string(),
+    message: z.string(),
+    retryable: z.boolean().default(false),
+    issues: z
+      .array(z.object({ index: z.int().optional(), path: z.string(), code: z.string(), message: z.string() }))
+      .default([]),
+  }),
+})
+type Refusal = z.output<typeof refusalSchema>['error']
+
+function readAnswer({ status, body }: AwsAnswer): readonly RemotelyEnqueued[] {
+  const answer = answerSchema.safeParse(body)
+  if (answer.success) return answer.data.tasks
+  const refusal = refusalSchema.safeParse(body)
+  if (refusal.success) throw errorOf(refusal.data.error)
+  throw new IztaError(
+    'unexpected-answer',
+    `What answered with ${status} is no enqueue function of izta: see that functionName or url names it.`,
+  )
+}
+
+/** The class that the same mistake has when the database is used directly. */
+function errorOf({ code, message, retryable, issues }: Refusal): IztaError {
+  const issue = issues.find((candidate) => candidate.code === code)
+  const details = issues.map(({ index, path, message: text }) => `${index ?? ''} ${path}: ${text}`.trim())
+  const full = [message, ...details.slice(0, 5)].join('\n')
+  switch (code) {
+    case 'payload-refused':
+    case 'payload-not-json':
+    case 'payload-too-large':
+      return new PayloadError(code, full, issues.map(payloadIssue), { index: issue?.index })
+    case 'invalid-option':
+      return new OptionError(issue?.path.replace(/^options\./, '') ?? '', full, issue?.index)
+    case 'unknown-job':
+      return new UnknownJobError(/"([^"]+)"/.exec(issue?.message ?? '')?.[1] ?? '', full)
+    case 'database-unreachable':
+      return new DatabaseUnreachableError(code, full, { retryable, outcome: 'unknown' })
+    case 'database-access':
+    case 'database-secret':
+      return new DatabaseAccessError(code, full, { retryable })
+    case 'not-migrated':
+      return new NotMigratedError(code, full, { retryable })
+    case 'schema-too-new':
+      return new SchemaTooNewError(code, full, { retryable })
+    case 'data-refused':
+    case 'database-error':
+    case 'deadlock':
+    case 'lock-timeout':
+    case 'read-only':
+    case 'serialization':
+    case 'statement-timeout':
+      return new DatabaseError(code, full, { retryable })
+    default:
+      return new IztaError(code, full, { retryable })
+  }
+}
+
+/** The function tells paths from the task, errors tell them from the payload. */
+function payloadIssue({ index, path, code, message }: Refusal['issues'][number]): InputIssue {
+  const inPayload = path.replace(/^payload\.?/, '')
+  return { ...(index === undefined ? {} : { index }), path: inPayload, code, message }
+}
+
+/** `arn:aws:lambda:REGION:…` or `https://ID.lambda-url.REGION.on.aws/`. */
+function regionOf(target: string | undefined): string | undefined {
+  return /^arn:[\w-]+:lambda:([\w-]+):|\.lambda-url\.([\w-]+)\.on\.aws/
+    .exec(target ?? '')
+    ?.slice(1)
+    .find(Boolean)
+}

@@ -1,0 +1,176 @@
+// The runner function: one run an invocation, which leaves before the deadline or when nothing is due.
+import type { Context } from 'aws-lambda'
+import * as z from 'zod'
+import { configOf, type Configured, type ResolvedConfig } from '../config.ts'
+import { defaults } from '../defaults.ts'
+import { isImplemented } from '../job/job.ts'
+import { readableMessage } from '../job/json.ts'
+import { checkOptions, nameSchema } from '../options.ts'
+import { deadlineAfter, type Deadline } from '../runner/deadline.ts'
+import { createPlaces } from '../runner/places.ts'
+import type { RunSummary } from '../runner/report.ts'
+import { startRun, type Run } from '../runner/runner.ts'
+import { warnOfMissingHandlers } from '../runner/server.ts'
+import { pruneStatement } from '../store/prune.ts'
+import { logUnhandledRejections } from './unhandled.ts'
+
+/** What `createRunnerHandler` takes. */
+export interface RunnerHandlerOptions {
+  readonly izta: Configured
+  /** The queues to work on; empty for all. @default [] */
+  readonly queues?: readonly string[]
+  /** Handlers at once in one invocation, 1 to 10,000. @default 10 */
+  readonly concurrency?: number
+  /**
+   * Ends the process after everything has been settled, because a handler ignores its signal.
+   * @default process.exit
+   */
+  readonly exit?: (code: number) => void
+}
+
+/** What wakes send; every other event is a trigger without a past. */
+export interface RunnerEvent {
+  readonly queue?: string
+  /** How many runners have started each other before this one. */
+  readonly hops?: number
+}
+
+export type RunnerHandler = (
+  event: unknown,
+  context: Pick<Context, 'getRemainingTimeInMillis'>,
+) => Promise<RunSummary>
+
+/** A handler and what only its host may do with it. */
+export interface RunnerEnvironment {
+  readonly handler: RunnerHandler
+  /** Tells running handlers to stop; what stops within the grace time is handed back. */
+  stop(): Promise<void>
+}
+
+const runnerHandlerOptions = z.strictObject({
+  izta: z.custom<Configured>().describe('what createIzta returns'),
+  queues: z.array(nameSchema).default([]),
+  concurrency: z.int().min(1).max(10_000).default(defaults.runner.concurrency),
+  exit: z
+    .custom<(code: number) => void>((value) => typeof value === 'function', 'expected a function')
+    .default(() => (code: number) => process.exit(code)),
+})
+
+const runnerEvent = z.object({ hops: z.int().min(0).catch(0) }).catch({ hops: 0 })
+
+/**
+ * The handler that claims due tasks, runs them and settles them, until nothing is due or the deadline is near. Any
+ * number of invocations may run at once; a repeated, late or lost trigger costs time, never a task.
+ *
+ * A promise rejected outside a job's await is logged and blames no task.
+ *
+ * @throws {OptionError} when an option is unknown or out of its range.
+ * @throws {DefinitionError} from the handler, when a job's timeout does not fit into the function's.
+ * @throws {DatabaseError} from the handler, when it holds no task and the database cannot be used.
+ *
+ * @example
+ * ```ts
+ * export const handler = createRunnerHandler({ izta, queues: ['default'], concurrency: 20 })
+ * ```
+ */
+export function createRunnerHandler(options: RunnerHandlerOptions): RunnerHandler {
+  const { handler } = createRunnerEnvironment(options)
+  logUnhandledRejections(configOf(options.izta).log)
+  return handler
+}
+
+export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEnvironment {
+  const { izta, queues, concurrency, exit } = checkOptions(
+    'createRunnerHandler',
+    runnerHandlerOptions,
+    options,
+  )
+  const config = configOf(izta)
+  const { clock, log, wakes } = config
+  const prune = createPruning(config)
+  const runs = new Set<Run>()
+  const stuck = new Set<string>()
+  let places = createPlaces(concurrency)
+  let hasWarned = false
+  let stopping = false
+
+  const stillAtWork = () => [...stuck].filter((id) => places.running.has(id))
+
+  const handler: RunnerHandler = async (event, context) => {
+    if (!hasWarned) warnOfMissingHandlers(config)
+    hasWarned = true
+    const left = stillAtWork()
+    if (left.length > 0) leaveProcess(left)
+    if (left.length > 0 || stopping) return { ...nothingDone, stuck: left }
+    if (runs.size === 0) places = createPlaces(concurrency)
+    const jobs = [...config.jobs.values()].filter(isImplemented)
+    const deadline = deadlineAfter(clock, context.getRemainingTimeInMillis(), jobs)
+    const { hops } = runnerEvent.parse(event)
+    const onStuck = ({ id }: { id: string }) => {
+      stuck.add(id)
+      for (const other of runs) other.drain()
+    }
+    const run = startRun({ config, queues, places, deadline, whenIdle: 'leave', hops, onStuck })
+    runs.add(run)
+    try {
+      const summary = await run.done
+      if (summary.claimed > 0) await prune(deadline)
+      log.info('a runner leaves', { ...summary })
+      return summary
+    } catch (error) {
+      log.error('a runner failed: what it held runs again when its lease is over', {
+        error: readableMessage(error),
+      })
+      throw error
+    } finally {
+      runs.delete(run)
+      // A wake that is still on its way would freeze with the process.
+      await wakes.settled()
+      // A handler that works on would thaw with the process, beside another run of its task.
+      if (runs.size === 0) for (const id of places.running) stuck.add(id)
+      const working = stillAtWork()
+      if (runs.size === 0 && working.length > 0) leaveProcess(working)
+    }
+  }
+
+  function leaveProcess(tasks: readonly string[]): void {
+    log.error('handlers ignore their signals: the process ends, and claims nothing before', { tasks })
+    exit(1)
+  }
+
+  return {
+    handler,
+    async stop() {
+      stopping = true
+      const all = [...runs]
+      for (const run of all) {
+        run.drain()
+        run.stopRunning('stopping')
+      }
+      const cancel = clock.after(defaults.runner.graceSeconds * 1000, () => {
+        for (const run of all) run.leave()
+      })
+      await Promise.allSettled(all.map((run) => run.done))
+      cancel()
+    },
+  }
+}
+
+const nothingDone = { claimed: 0, finished: 0, failed: 0, retried: 0, released: 0, cancelled: 0, more: true }
+
+const pruneMs = 3_600_000
+
+/** A deployment without a scheduler must not keep its history for ever. */
+function createPruning({ database, clock, log }: ResolvedConfig): (deadline: Deadline) => Promise<void> {
+  let nextAtMs = -Infinity
+  return async ({ leaveAtMs }) => {
+    const now = clock.now()
+    if (now < nextAtMs || now >= leaveAtMs) return
+    nextAtMs = now + pruneMs
+    try {
+      await database.query(pruneStatement(defaults.prune.rows))
+    } catch (error) {
+      log.warn('the history was not pruned: a later run does it', { error: readableMessage(error) })
+    }
+  }
+}
