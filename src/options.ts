@@ -31,18 +31,23 @@ export function checkOptions<S extends z.ZodType>(
   throw fail(option, `${what}: ${option === '' ? '' : `option "${option}": `}${expected}; got ${got}.`)
 }
 
-/** A value as a reader of an error recognizes it: short, on one line, never throwing. */
+/** A value as a reader of an error recognizes it: short, on one line, without passwords of URLs, never throwing. */
 export function showValue(value: unknown): string {
   try {
     if (typeof value === 'bigint') return `${value}n`
     if (typeof value === 'function') return 'a function'
     if (typeof value === 'number' || value === undefined || typeof value === 'symbol') return String(value)
     if (value instanceof Date) return Number.isNaN(value.getTime()) ? 'an invalid Date' : value.toISOString()
-    const text = JSON.stringify(value) ?? String(value)
+    const text = withoutPasswords(JSON.stringify(value) ?? String(value))
     return text.length > 80 ? `${text.slice(0, 77)}…` : text
   } catch {
     return `a value of type ${typeof value}`
   }
+}
+
+/** A connection string is easily passed to the wrong option. */
+function withoutPasswords(text: string): string {
+  return text.replaceAll(/:\/\/.*@/gs, '://***@').replaceAll(/(password=)[^&\s"]+/gi, '$1***')
 }
 
 /** What stands at a path, undefined where the path ends early. */

@@ -41,6 +41,8 @@ export const backoffSchema = z
  */
 export function retryDelayMs(backoff: Backoff, failedAttempts: number, random: () => number): number {
   const { firstSeconds, factor, maxSeconds, jitter } = backoff
-  const ceilingMs = Math.min(maxSeconds, firstSeconds * factor ** (failedAttempts - 1)) * 1000
+  // Not Infinity, which times 0 is no number.
+  const growth = Math.min(factor ** (failedAttempts - 1), Number.MAX_VALUE)
+  const ceilingMs = Math.min(maxSeconds, firstSeconds * growth) * 1000
   return Math.round(jitter === 'full' ? ceilingMs * random() : ceilingMs)
 }
