@@ -193,6 +193,9 @@ export function environment(name: string): string | undefined {
   return value === '' ? undefined : value
 }
 
+/** The environment for a child process: this one's, with some variables set. */
+export const environmentWith = (variables: Record<string, string>): NodeJS.ProcessEnv => ({ ...process.env, ...variables })
+
 function environmentInstant(name: string): Date | undefined {
   const text = environment(name)
   if (text === undefined) return undefined
