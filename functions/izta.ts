@@ -1,19 +1,27 @@
-// The izta instance of this deployment, made from its environment: DATABASE_URL, IZTA_APP, IZTA_DEPLOYED_AT.
+// The izta instance of this deployment, made from its environment: docs/deploying.md lists the variables.
+import { openDatabase, replyLimitBytes } from '#database'
+import { invokeWake } from '../src/aws/invoke-wake.ts'
+import { secretDatabase } from '../src/aws/secret.ts'
 import { environment } from '../src/config.ts'
-import { neonDatabase } from '../src/db/adapters/neon.ts'
-import { pgDatabase } from '../src/db/adapters/pg.ts'
-import { createIzta, DefinitionError, type Database } from '../src/index.ts'
+import { createIzta, DefinitionError, type Database, type Wake } from '../src/index.ts'
 import { jobs, schedules } from './jobs/index.ts'
 
-export const izta = createIzta({ database: databaseAt(environment('DATABASE_URL')), jobs, schedules })
+const wake = runnersToWake(environment('IZTA_RUNNERS'))
 
-/** Neon over HTTP, which needs no connection; any other Postgres over TCP. */
-function databaseAt(url: string | undefined): Database {
-  if (url === undefined) {
-    throw new DefinitionError(
-      'DATABASE_URL is not set: give the function the connection string of its Postgres.',
-    )
-  }
-  const isNeon = URL.parse(url)?.hostname.endsWith('.neon.tech') === true
-  return isNeon ? neonDatabase(url) : pgDatabase(url)
+export const izta = createIzta({ database: database(), jobs, schedules, ...(wake && { wake }) })
+
+function database(): Database {
+  const secret = environment('IZTA_DATABASE_SECRET')
+  if (secret !== undefined) return secretDatabase({ secret, open: openDatabase, replyLimitBytes })
+  const url = environment('DATABASE_URL')
+  if (url !== undefined) return openDatabase(url)
+  throw new DefinitionError(
+    'DATABASE_URL is not set, nor is IZTA_DATABASE_SECRET: give the function a connection string, or the ARN of the secret that holds it.',
+  )
+}
+
+/** `default=app-prod-runner,mail=app-prod-mail`: the runner function of each queue. */
+function runnersToWake(list: string | undefined): Wake | undefined {
+  if (list === undefined) return undefined
+  return invokeWake({ runners: Object.fromEntries(list.split(',').map((pair) => pair.trim().split('='))) })
 }

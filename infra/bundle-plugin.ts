@@ -1,0 +1,23 @@
+// The osls plugin that bundles the functions before they are packaged.
+import { bundle, describeSizes } from './bundle.ts'
+
+interface Serverless {
+  readonly service: { readonly custom: { readonly bundle: { readonly adapter: string } } }
+}
+
+interface Utils {
+  readonly log: { notice(text: string): void }
+}
+
+// oxlint-disable-next-line import/no-default-export -- what osls looks for
+export default class BundlePlugin {
+  readonly hooks: Readonly<Record<string, () => Promise<void>>>
+
+  constructor(serverless: Serverless, _options: unknown, { log }: Utils) {
+    const run = async () => log.notice(describeSizes(await bundle(serverless.service.custom.bundle.adapter)))
+    this.hooks = {
+      'before:package:createDeploymentArtifacts': run,
+      'before:package:function:package': run,
+    }
+  }
+}
