@@ -2,13 +2,13 @@
 import * as z from 'zod'
 import { configOf, type Configured, type ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
-import { isImplemented } from '../job/job.ts'
 import { readableMessage } from '../job/json.ts'
 import { checkOptions, nameSchema } from '../options.ts'
 import { tick } from '../scheduler.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import { anyQueue } from '../wake.ts'
 import { deadlineAfter, longestTimeout } from './deadline.ts'
+import { warnOfMissingHandlers } from './missing.ts'
 import { createPlaces } from './places.ts'
 import { startRun, type Run } from './runner.ts'
 
@@ -190,13 +190,4 @@ export function startRunner(izta: Configured, options: RunnerOptions = {}): Runn
   }
 
   return { stop, [Symbol.asyncDispose]: () => stop() }
-}
-
-/** Fine for jobs of other runners; a surprise otherwise. */
-export function warnOfMissingHandlers(config: ResolvedConfig): void {
-  const missing = [...config.jobs.values()].filter((job) => !isImplemented(job)).map((job) => job.id)
-  if (missing.length === 0) return
-  config.log.warn('this runner has no handler for some jobs: their tasks wait for one that has', {
-    jobs: missing,
-  })
 }
