@@ -1,6 +1,6 @@
 // A runner that stays: on a server, in a test, in a development process. Works in terms, since nothing kills it.
 import * as z from 'zod'
-import { configOf, type Configured, type ResolvedConfig } from '../config.ts'
+import { configOf, type Configured } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import { readableMessage } from '../job/json.ts'
 import { checkOptions, nameSchema } from '../options.ts'
