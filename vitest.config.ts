@@ -12,6 +12,7 @@ export default defineConfig({
       { find: /^izta\/local$/, replacement: source('local/index.ts') },
       { find: /^izta\/neon$/, replacement: source('db/adapters/neon.ts') },
       { find: /^izta\/pg$/, replacement: source('db/adapters/pg.ts') },
+      { find: /^izta\/remote$/, replacement: source('aws/remote.ts') },
       { find: /^izta\/testing$/, replacement: source('testing/index.ts') },
     ],
   },

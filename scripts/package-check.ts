@@ -100,7 +100,7 @@ export async function half(): Promise<number | string> {
 // @ts-expect-error -- the payload is typed
 void (() => izta.enqueue(divide, { numerator: 'one' }))
 
-export const handlers = [createEnqueueHandler(izta), createRunnerHandler(izta), createSchedulerHandler(izta)]
+export const handlers = [createEnqueueHandler({ izta }), createRunnerHandler({ izta }), createSchedulerHandler({ izta })]
 export { createTestClock, drain, IztaError, neonDatabase, runJob, startLocalStack, startRunner }
 `
 
@@ -153,7 +153,7 @@ const izta = createIzta({ database: neonDatabase(''), jobs: [job] })
 `
 const handler = (name: string) => `
 import { ${name} } from 'izta/lambda'
-export const handler = ${name}(izta)
+export const handler = ${name}({ izta })
 `
 
 /** Minified; `limitKB` counts what is loaded at start, without the chunks that `import()` may load later. */
