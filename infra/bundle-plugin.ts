@@ -1,5 +1,4 @@
 // The osls plugin that bundles the functions before they are packaged.
-import { bundle, describeSizes } from './bundle.ts'
 
 interface Serverless {
   readonly service: { readonly custom: { readonly bundle: { readonly adapter: string } } }
@@ -14,7 +13,11 @@ export default class BundlePlugin {
   readonly hooks: Readonly<Record<string, () => Promise<void>>>
 
   constructor(serverless: Serverless, _options: unknown, { log }: Utils) {
-    const run = async () => log.notice(describeSizes(await bundle(serverless.service.custom.bundle.adapter)))
+    const run = async () => {
+      // Loads esbuild, which other commands have no use for.
+      const { bundle, describeSizes } = await import('./bundle.ts')
+      log.notice(describeSizes(await bundle(serverless.service.custom.bundle.adapter)))
+    }
     this.hooks = {
       'before:package:createDeploymentArtifacts': run,
       'before:package:function:package': run,
