@@ -63,7 +63,8 @@ export function createFunction(options: FunctionOptions): LocalFunction {
     try {
       answer = await environment.invoke(event, createContext(name, config, timeoutSeconds))
     } catch (error) {
-      config.log.error('an invocation failed', { function: name, error: readableMessage(error) })
+      if (!stopping)
+        config.log.error('an invocation failed', { function: name, error: readableMessage(error) })
     }
     // Last in line, so that one whose handler is stuck is asked only when the others are busy.
     free.push(environment)

@@ -219,13 +219,13 @@ describe('a runner in a process of its own', () => {
     )
     const visit = defineJob({ id: 'visit', queue: 'visits' })
     const runners = [{ entry: file, queues: ['visits'], maxRunners: 1 }]
-    await using stack = await start({ jobs: [visit], runners })
+    await using stack = await start({ jobs: [visit], runners, schedulerSeconds: 1 })
     expect(stack.runnerPids()).toEqual([])
 
     const lost = await stack.izta.enqueue(visit)
     await once(met, 'request')
     const [pid] = stack.runnerPids()
-    process.kill(pid ?? expect.fail('no runner'), 'SIGKILL')
+    process.kill(pid as number, 'SIGKILL')
     reply.resolve()
     expect(await stack.izta.get(visit, lost.id)).toMatchObject({ status: 'running' })
     // As if its lease were over.
