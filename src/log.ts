@@ -1,5 +1,5 @@
 // Structured logs: a port that pino, Powertools and console-like loggers fit, and the default on the console.
-import { readableMessage } from './job/json.ts'
+import { readableMessage } from './thrown.ts'
 
 /** A logger: a sentence and its facts. */
 export interface Logger {

@@ -9,7 +9,7 @@ import { expect, test } from 'vitest'
  * know each other.
  */
 const layers: readonly (readonly string[])[] = [
-  ['src/clock.ts', 'src/defaults.ts', 'src/errors.ts', 'src/log.ts', 'src/options.ts'],
+  ['src/clock.ts', 'src/defaults.ts', 'src/errors.ts', 'src/log.ts', 'src/options.ts', 'src/thrown.ts'],
   ['src/job/'],
   ['src/db/'],
   ['src/store/'],

@@ -2,6 +2,9 @@
 import { defaults } from '../defaults.ts'
 import type { InputIssue } from '../errors.ts'
 import { showValue } from '../options.ts'
+import { readableMessage } from '../thrown.ts'
+
+export { readableMessage }
 
 export type Encoded =
   | { readonly ok: true; readonly text: string; readonly bytes: number }
@@ -216,15 +219,4 @@ function advice(value: object): string {
   if (value instanceof Map || value instanceof Set) return 'pass an array of its entries'
   if (ArrayBuffer.isView(value)) return 'pass a base64 string'
   return 'pass its data as a plain object'
-}
-
-/** The message of anything that can be thrown; never throws itself. */
-export function readableMessage(thrown: unknown): string {
-  try {
-    if (thrown instanceof Error) return String(thrown.message)
-    if (typeof thrown === 'string') return thrown
-    return JSON.stringify(thrown) ?? String(thrown)
-  } catch {
-    return `a value of type ${typeof thrown} that cannot be printed`
-  }
 }
