@@ -94,9 +94,12 @@ export class PayloadError extends IztaError {
 export class UnknownJobError extends IztaError {
   override readonly name = 'UnknownJobError'
   readonly jobId: string
-  constructor(jobId: string, message: string) {
-    super('unknown-job', message)
+  /** Position in a bulk call, from 0. */
+  readonly index: number | undefined
+  constructor(jobId: string, message: string, index?: number) {
+    super('unknown-job', index === undefined ? message : `Task ${index}: ${message}`)
     this.jobId = jobId
+    this.index = index
   }
 }
 

@@ -7,7 +7,7 @@ import { IztaError, OptionError, UnknownJobError } from '../errors.ts'
 import type { EnqueueArguments, EnqueueOptions } from '../job/context.ts'
 import { isJob, type AnyJob, type PayloadInput } from '../job/job.ts'
 import type { TaskStatus } from '../job/task.ts'
-import { showValue } from '../options.ts'
+import { showValue, valueAt } from '../options.ts'
 import { prepareTask, type Prepared, type PreparedTask } from '../prepare.ts'
 import {
   enqueueOnlyStatement,
@@ -119,6 +119,7 @@ export function createEnqueuing(config: ResolvedConfig): Enqueuing {
       throw new UnknownJobError(
         job.id,
         `Job "${job.name}" is unknown to this izta: add it to createIzta({ jobs }).`,
+        index,
       )
     }
     return prepareTask(job, payload, options, config, index)
@@ -303,18 +304,18 @@ function refuseRepeatedIds(tasks: readonly NewTask[]): void {
   }
 }
 
-function readStatementResult(task: NewTask, result: Parameters<EnqueueStatement['read']>[0]): Enqueued {
-  const [row, ...others] = 'rows' in result ? result.rows : result
-  if (typeof row !== 'object' || row === null || !('refused' in row) || others.length > 0) {
+function readStatementResult(task: NewTask, result: unknown): Enqueued {
+  const rows: unknown = Array.isArray(result) ? result : valueAt(result, ['rows'])
+  const refused = Array.isArray(rows) && rows.length === 1 ? valueAt(rows[0], ['refused']) : undefined
+  if (refused === undefined) {
     throw new OptionError(
       'result',
       `read: expected the one row that the statement returns, as an object; got ${showValue(result)}.`,
     )
   }
   // Applications' drivers parse JSON columns; ours does not.
-  const refused =
-    typeof row.refused === 'object' && row.refused !== null ? JSON.stringify(row.refused) : row.refused
-  const [refusal] = readEnqueueReply([{ refused: refused as string | null }]).refused
+  const text = typeof refused === 'string' || refused === null ? refused : JSON.stringify(refused)
+  const [refusal] = readEnqueueReply([{ refused: text }]).refused
   if (refusal === undefined) return outcomeOf(task)
   if (refusal.id === null) throw contended(task)
   return { id: refusal.id, created: false, status: refusal.status ?? 'pending' }

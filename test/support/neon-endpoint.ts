@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { neonConfig } from '@neondatabase/serverless'
-import { DatabaseError, Pool } from 'pg'
+import { DatabaseError, Pool, type PoolClient } from 'pg'
 import { afterAll } from 'vitest'
 
 /**
@@ -45,17 +45,19 @@ export async function neonEndpoint(databaseUrl: string): Promise<NeonEndpoint> {
 
   async function answer(request: IncomingMessage, response: ServerResponse) {
     const fault = faults.shift()
-    const { query, params } = await bodyOf(request)
+    const body = await bodyOf(request)
     if (fault === 'refuse') return request.socket.destroy()
     const pool = poolFor(String(request.headers['neon-connection-string']))
-    const runs = Array.from({ length: fault === 'duplicate' ? 2 : 1 }, () => reply(pool, query, params))
-    const { status, body } = await Promise.race(runs)
+    const runs = Array.from({ length: fault === 'duplicate' ? 2 : 1 }, () =>
+      'queries' in body ? transaction(pool, body.queries) : reply(pool, body),
+    )
+    const { status, answer: answered } = await Promise.race(runs)
     await Promise.all(runs)
     const held = holds.shift()
     held?.committed()
     await held?.released
     if (fault === 'drop-answer') return request.socket.destroy()
-    const text = JSON.stringify(body)
+    const text = JSON.stringify(answered)
     return response.writeHead(status).end(fault === 'truncate' ? text.slice(0, text.length / 2) : text)
   }
 
@@ -93,26 +95,53 @@ export async function neonEndpoint(databaseUrl: string): Promise<NeonEndpoint> {
   }
 }
 
-async function bodyOf(request: IncomingMessage): Promise<{ query: string; params: (string | null)[] }> {
+interface Query {
+  readonly query: string
+  readonly params: (string | null)[]
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Query | { readonly queries: readonly Query[] }> {
   const chunks: Buffer[] = []
   for await (const chunk of request) chunks.push(chunk)
   return JSON.parse(Buffer.concat(chunks).toString('utf8'))
 }
 
+interface Reply {
+  readonly status: number
+  readonly answer: unknown
+}
+
 /** Neon's proxy answers a refused statement with 400 and all of Postgres' fields. */
-async function reply(
-  pool: Pool,
-  text: string,
-  values: (string | null)[],
-): Promise<{ status: number; body: unknown }> {
+async function reply(connection: Pool | PoolClient, { query: text, params: values }: Query): Promise<Reply> {
   const types = { getTypeParser: () => (value: string) => value }
   const query = { text, values, types, rowMode: 'array' as const, queryMode: 'extended' }
   try {
-    const { command, rowCount, rows, fields } = await pool.query(query)
-    return { status: 200, body: { command, rowCount, rows, fields, rowAsArray: true } }
+    const { command, rowCount, rows, fields } = await connection.query(query)
+    return { status: 200, answer: { command, rowCount, rows, fields, rowAsArray: true } }
   } catch (error) {
     if (error instanceof DatabaseError)
-      return { status: 400, body: Object.assign({}, error, { message: error.message }) }
-    return { status: 500, body: { message: String(error), code: '' } }
+      return { status: 400, answer: Object.assign({}, error, { message: error.message }) }
+    return { status: 500, answer: { message: String(error), code: '' } }
+  }
+}
+
+/** Several statements in one request: all of them, or none. */
+async function transaction(pool: Pool, queries: readonly Query[]): Promise<Reply> {
+  const client = await pool.connect()
+  try {
+    await client.query('begin')
+    const results: unknown[] = []
+    for (const query of queries) {
+      const { status, answer } = await reply(client, query)
+      if (status !== 200) {
+        await client.query('rollback')
+        return { status, answer }
+      }
+      results.push(answer)
+    }
+    await client.query('commit')
+    return { status: 200, answer: { results } }
+  } finally {
+    client.release()
   }
 }
