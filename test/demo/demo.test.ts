@@ -1,0 +1,105 @@
+// The demo as its users start it: as a process, piped, on a small folder and on this repository's own packages.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { stripVTControlCharacters } from 'node:util'
+import { afterAll, expect, test } from 'vitest'
+import { recount, type Totals } from '../../demo/recount.ts'
+
+const folder = await mkdtemp(join(tmpdir(), 'izta-demo-test-'))
+const temporary = join(folder, 'tmp')
+const application = join(folder, 'application')
+const repository = join(import.meta.dirname, '../..')
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+await mkdir(temporary, { recursive: true })
+// The embedded Postgres may run as another user.
+await Promise.all([chmod(folder, 0o755), chmod(temporary, 0o1777)])
+for (let n = 0; n < 30; n++) await install(`package-${n}`, { license: n % 3 === 0 ? 'ISC' : 'MIT' })
+await install('silent', {})
+await install('hollow', { license: 'MIT', main: 'dist/index.js' })
+
+async function install(name: string, manifest: object): Promise<void> {
+  const path = join(application, 'node_modules', name)
+  await mkdir(path, { recursive: true })
+  await writeFile(join(path, 'package.json'), JSON.stringify({ name, version: '1.0.0', ...manifest }))
+}
+
+function start(...words: string[]) {
+  const demo = spawn(process.execPath, ['demo/main.ts', ...words], {
+    cwd: repository,
+    env: { ...process.env, TMPDIR: temporary, CI: 'true' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const output = Promise.all([text(demo.stdout), text(demo.stderr), once(demo, 'exit')])
+  const ended = output.then(([stdout, stderr, [code]]) => ({ stdout, stderr, code: code as number | null }))
+  return { demo, ended }
+}
+
+const run = (...words: string[]) => start(...words).ended
+
+const sumLine = ({ packages, files, bytes }: Totals) =>
+  [`${packages} packages`, `${files} files`, `${bytes} bytes`]
+    .map((part) => part.replace(/^\d+/, (digits) => Number(digits).toLocaleString('en')))
+    .join(', ')
+
+test('piped, the demo prints few plain lines, the findings, and the totals of an independent count', async () => {
+  const { stdout, stderr, code } = await run(application)
+  expect(stderr).toBe('')
+  expect(code).toBe(0)
+  expect(stripVTControlCharacters(stdout)).toBe(stdout)
+  expect(stdout).not.toContain('\r')
+  expect(stdout.split('\n').length).toBeLessThan(40)
+  expect(stdout).toMatch(/MIT +21 +21 /)
+  expect(stdout).toMatch(/ISC +10 +10 /)
+  expect(stdout).toMatch(/no-licence +1 +1 /)
+  expect(stdout).toContain('✖ silent: no-licence\n')
+  expect(stdout).toContain('✖ hollow: missing-files dist/index.js\n')
+  expect(stdout).toMatch(/due → started +\d/)
+  expect(stdout).toContain(
+    `Exact: a count without izta finds the same totals,\n  ${sumLine(recount(application))},\n`,
+  )
+  expect(await readdir(temporary)).toEqual([])
+})
+
+test('a runner that is killed half way costs no task and no count', { timeout: 90_000 }, async () => {
+  const { stdout, stderr, code } = await run('--crash')
+  expect(stderr).toBe('')
+  expect(code).toBe(0)
+  const lost = Number(/\(SIGKILL\) after \d+ of \d+ audits, with (\d+) tasks running/.exec(stdout)?.[1])
+  expect(lost).toBeGreaterThan(0)
+  expect(stdout).toContain(`${lost} tasks died with the killed runner and were run again`)
+  expect(stdout).toContain(sumLine(recount(repository)))
+  expect(await readdir(temporary)).toEqual([])
+})
+
+test('Ctrl-C leaves no process and no folder and exits with 130', async () => {
+  const { demo, ended } = start()
+  await new Promise<void>((resolve) => {
+    demo.stdout.on('data', (chunk: Buffer) => {
+      if (chunk.toString().includes('fires at')) resolve()
+    })
+  })
+  demo.kill('SIGINT')
+  expect(await ended).toMatchObject({ code: 130, stderr: '' })
+  expect(await readdir(temporary)).toEqual([])
+})
+
+test('help is printed without starting anything', async () => {
+  const { stdout, code } = await run('--help')
+  expect(code).toBe(0)
+  expect(stdout).toContain('npm run demo -- [options] [folder]')
+})
+
+test.for([
+  [['--crush'], "Unknown option '--crush'"],
+  [['a', 'b'], 'One folder can'],
+  [[tmpdir()], 'run "npm ci" there first'],
+] as const)('the wrong arguments %s are refused in words', async ([words, message]) => {
+  const { stdout, stderr, code } = await run(...words)
+  expect({ stdout, code }).toEqual({ stdout: '', code: 2 })
+  expect(stderr).toContain(message)
+})
