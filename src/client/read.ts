@@ -54,7 +54,7 @@ export interface Reading {
    *
    * @example
    * ```ts
-   * for await (const task of izta.list({ status: 'failed', job: divide })) console.log(task.id, task.error)
+   * for await (const task of izta.list({ status: 'failed', job: divide })) console.log(task.id, task.errors.at(-1)?.message)
    * ```
    */
   list<J extends AnyJob = AnyJob>(options?: ListOptions<J>): AsyncIterableIterator<Task<J>>
