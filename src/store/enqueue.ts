@@ -82,9 +82,11 @@ const refusals = `
 const enqueueAndWake = `${made},
 due as (select distinct m.queue as name from made m where m.run_at <= izta.now()),
 known as (
-  insert into izta.queue (name)
-  select distinct m.queue from made m
+  insert into izta.queue (name, woken_at)
+  select m.queue, case when bool_or(m.run_at <= izta.now()) then izta.now() else '-infinity' end
+  from made m
   where not exists (select from izta.queue q where q.name = m.queue)
+  group by m.queue
   order by m.queue
   on conflict do nothing),
 stale as materialized (

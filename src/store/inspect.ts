@@ -28,12 +28,12 @@ select ${historyColumns} from izta.history h where h.id = $1::uuid`
 export const getStatement = (id: string): Statement => ({ text: get, values: [id] })
 
 // Where a task stands, without its payload and result. Served by both primary keys.
-const status = `
+const statusOfTask = `
 select t.job, ${unfinishedStatus} as status from izta.task t where t.id = $1::uuid
 union all
 select h.job, h.status from izta.history h where h.id = $1::uuid`
 
-export const statusStatement = (id: string): Statement => ({ text: status, values: [id] })
+export const statusStatement = (id: string): Statement => ({ text: statusOfTask, values: [id] })
 
 export function readStatus(rows: readonly Row[]): { job: string; status: TaskStatus } | undefined {
   const row = rows[0]

@@ -68,7 +68,7 @@ export const setQueuePausedStatement = (name: string, paused: boolean): Statemen
 // Marks a queue as woken after a commit elsewhere. A mark that somebody else has locked counts as old.
 const wake = `
 with known as (
-  insert into izta.queue (name) select $1::text
+  insert into izta.queue (name, woken_at) select $1::text, izta.now()
   where not exists (select from izta.queue where name = $1)
   on conflict do nothing),
 stale as materialized (

@@ -196,11 +196,11 @@ export const readSchedules = (rows: readonly Row[]): ScheduleInfo[] =>
     name: text(row, 'name'),
     app: optionalText(row, 'app'),
     job: text(row, 'job'),
-    payload: JSON.parse(text(row, 'payload')),
+    payload: JSON.parse(text(row, 'payload')) as unknown,
     queue: text(row, 'queue'),
     priority: integer(row, 'priority'),
     maxAttempts: integer(row, 'max_attempts'),
-    rule: JSON.parse(text(row, 'rule')),
+    rule: json<unknown>(row, 'rule', undefined),
     missed: text(row, 'missed') as ScheduleInfo['missed'],
     overlap: text(row, 'overlap') as ScheduleInfo['overlap'],
     paused: flag(row, 'paused'),
@@ -276,8 +276,8 @@ with made as (
   on conflict do nothing
   returning queue),
 known as (
-  insert into izta.queue (name)
-  select m.queue from made m where not exists (select from izta.queue q where q.name = m.queue)
+  insert into izta.queue (name, woken_at)
+  select m.queue, izta.now() from made m where not exists (select from izta.queue q where q.name = m.queue)
   on conflict do nothing),
 marked as (
   update izta.queue q set woken_at = izta.now()

@@ -1,6 +1,6 @@
 // Turns slots of schedules into tasks, each exactly once.
 import type { Row, Statement } from '../db/database.ts'
-import { instant, instantArray, integer, plainArray, text, textArray } from './encode.ts'
+import { instant, instantArray, integer, json, plainArray, text, textArray } from './encode.ts'
 
 // Schedules whose next slots must be made, in pages by name: those that cannot be read stay due for ever, and must not
 // stand in the way of the others. Served by schedule_plan_at.
@@ -30,7 +30,7 @@ export interface PlannableSchedule {
 export const readToPlan = (rows: readonly Row[]): PlannableSchedule[] =>
   rows.map((row) => ({
     name: text(row, 'name'),
-    rule: JSON.parse(text(row, 'rule')),
+    rule: json<unknown>(row, 'rule', undefined),
     missed: text(row, 'missed') as PlannableSchedule['missed'],
     hash: text(row, 'hash'),
     madeUntil: instant(row, 'made_until_ms'),
@@ -87,7 +87,9 @@ export interface SchedulePlan {
 }
 
 export function planStatement(plans: readonly SchedulePlan[]): Statement {
-  const tasks = plans.flatMap(({ name, tasks }) => tasks.map((task) => ({ ...task, schedule: name })))
+  const tasks = plans.flatMap((schedule) =>
+    schedule.tasks.map((task) => ({ ...task, schedule: schedule.name })),
+  )
   return {
     text: plan,
     values: [

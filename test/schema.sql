@@ -1,0 +1,355 @@
+-- What the migrations make, read back from the catalogs. Written by test/schema.test.ts.
+
+create table izta.app (
+  name text not null,
+  deployed_at timestamp with time zone not null,
+  syncs bigint not null,
+  constraint app_pkey PRIMARY KEY (name)
+);
+
+create table izta.history (
+  id uuid not null,
+  queue text not null,
+  job text not null,
+  status text not null,
+  payload json,
+  result json,
+  errors json[],
+  priority smallint not null,
+  attempt smallint not null,
+  max_attempts smallint not null,
+  losses smallint not null,
+  claims integer not null,
+  key text,
+  key_until text,
+  parent uuid,
+  schedule text,
+  slot timestamp with time zone,
+  created_at timestamp with time zone not null,
+  due_at timestamp with time zone not null,
+  finished_at timestamp with time zone not null,
+  expires_at timestamp with time zone not null,
+  constraint history_pkey PRIMARY KEY (id),
+  constraint history_status_check CHECK ((status = ANY (ARRAY['finished'::text, 'failed'::text, 'cancelled'::text])))
+);
+
+create table izta.migration (
+  id integer not null,
+  name text not null,
+  checksum text not null,
+  breaking boolean not null,
+  applied_at timestamp with time zone not null default now(),
+  constraint migration_pkey PRIMARY KEY (id)
+);
+
+create table izta.queue (
+  name text not null,
+  paused boolean not null default false,
+  woken_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  constraint queue_pkey PRIMARY KEY (name)
+);
+
+create table izta.schedule (
+  name text not null,
+  app text,
+  job text not null,
+  payload json not null,
+  queue text not null,
+  priority smallint not null,
+  max_attempts smallint not null,
+  rule json not null,
+  missed text not null,
+  overlap text not null,
+  hash text not null,
+  paused boolean not null default false,
+  made_until timestamp with time zone not null,
+  plan_at timestamp with time zone not null,
+  created_at timestamp with time zone not null,
+  updated_at timestamp with time zone not null,
+  constraint schedule_pkey PRIMARY KEY (name),
+  constraint schedule_missed_check CHECK ((missed = ANY (ARRAY['once'::text, 'skip'::text, 'all'::text]))),
+  constraint schedule_overlap_check CHECK ((overlap = ANY (ARRAY['allow'::text, 'skip'::text]))),
+  constraint schedule_priority_check CHECK (((priority >= 0) AND (priority <= 9)))
+);
+
+create table izta.task (
+  id uuid not null,
+  queue text not null,
+  job text not null,
+  payload json not null,
+  priority smallint not null default 5,
+  run_at timestamp with time zone not null,
+  due_at timestamp with time zone not null,
+  attempt smallint not null default 0,
+  max_attempts smallint not null default 3,
+  losses smallint not null default 0,
+  claims integer not null default 0,
+  lease uuid,
+  cancel boolean not null default false,
+  skip_overlap boolean not null default false,
+  key text,
+  key_until text,
+  parent uuid,
+  schedule text,
+  slot timestamp with time zone,
+  created_at timestamp with time zone not null,
+  errors json[],
+  constraint task_pkey PRIMARY KEY (id),
+  constraint task_key_until_check CHECK (((key_until IS NULL) OR ((key_until = ANY (ARRAY['started'::text, 'finished'::text])) AND (key IS NOT NULL)))),
+  constraint task_priority_check CHECK (((priority >= 0) AND (priority <= 9)))
+) with (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=10000, autovacuum_vacuum_cost_delay=0, autovacuum_analyze_scale_factor=0.2);
+
+CREATE INDEX history_expires_at ON izta.history USING btree (expires_at);
+comment on index izta.history_expires_at is 'pruning';
+
+CREATE INDEX history_finished_at ON izta.history USING btree (finished_at);
+comment on index izta.history_finished_at is 'counts since an instant';
+
+CREATE INDEX history_job ON izta.history USING btree (job, id);
+comment on index izta.history_job is 'lists by job';
+
+CREATE INDEX history_unsuccessful ON izta.history USING btree (status, id) WHERE (status <> 'finished'::text);
+comment on index izta.history_unsuccessful is 'lists of failed and cancelled tasks';
+
+CREATE INDEX schedule_plan_at ON izta.schedule USING btree (plan_at) WHERE (NOT paused);
+comment on index izta.schedule_plan_at is 'schedules whose slots must be made';
+
+CREATE INDEX task_due ON izta.task USING btree (queue, priority, run_at);
+comment on index izta.task_due is 'claims, recovery of claims, due counts';
+
+CREATE UNIQUE INDEX task_key ON izta.task USING btree (job, key) WHERE (key_until IS NOT NULL);
+comment on index izta.task_key is 'one unfinished task per job and key';
+
+CREATE INDEX task_schedule ON izta.task USING btree (schedule, slot) WHERE (schedule IS NOT NULL);
+comment on index izta.task_schedule is 'tasks of a changed, paused or removed schedule; overlap';
+
+CREATE OR REPLACE FUNCTION izta.now()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$select pg_catalog.now()$function$
+;
+
+CREATE OR REPLACE FUNCTION izta.turn_1(p_lease uuid, p_lease_ms bigint, p_queues text[], p_limit integer, p_reply_bytes bigint, p_ids uuid[], p_claims integer[], p_kinds text[], p_bodies text[], p_delays_ms bigint[], p_keep_seconds bigint[], p_watch uuid[], c_parents integer[], c_ids uuid[], c_queues text[], c_jobs text[], c_payloads text[], c_priorities smallint[], c_max_attempts smallint[], c_delays_ms bigint[], c_run_at timestamp with time zone[], c_keys text[], c_key_until text[])
+ RETURNS TABLE("row" text, id uuid, queue text, job text, key text, payload json, priority smallint, attempt smallint, max_attempts smallint, losses smallint, claims integer, cancel boolean, skip_overlap boolean, parent uuid, schedule text, slot_ms bigint, created_ms bigint, due_ms bigint, waited_ms bigint)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  v_now constant timestamptz not null := izta.now();
+  -- Error entries get their instant here, from the only clock; 25 of them are kept.
+  v_entry constant text not null := '{"at":' || (date_part('epoch', v_now) * 1000)::bigint || ',';
+  v_ns integer[];
+  v_ids uuid[];
+  v_kinds text[];
+  v_bodies text[];
+  v_delays_ms bigint[];
+  v_keep_seconds bigint[];
+  v_finished boolean[];
+  v_settled boolean[];
+  v_made uuid[];
+  v_queues text[];
+  v_priorities smallint[];
+begin
+  if cardinality(p_ids) > 0 then
+    -- Waits for other locks (only the claim skips): a skipped settle would run a finished task again.
+    select coalesce(array_agg(s.n), '{}'), coalesce(array_agg(s.id), '{}'), array_agg(s.kind), array_agg(s.body),
+      array_agg(s.delay_ms), array_agg(s.keep_seconds)
+    into v_ns, v_ids, v_kinds, v_bodies, v_delays_ms, v_keep_seconds
+    from (
+      select i.n, t.id, i.delay_ms, i.keep_seconds,
+        case when t.cancel and i.kind <> 'finish' then 'cancel' else i.kind end as kind,
+        case when t.cancel and i.kind not in ('finish', 'cancel') then null else i.body end as body
+      from unnest(p_ids, p_claims, p_kinds, p_bodies, p_delays_ms, p_keep_seconds)
+        with ordinality as i(id, claims, kind, body, delay_ms, keep_seconds, n)
+      join izta.task t on t.id = i.id
+      where t.lease = p_lease and t.claims = i.claims
+      order by t.id
+      for update of t) s;
+
+    with gone as (
+      delete from izta.task t
+      using unnest(v_ids, v_kinds, v_bodies, v_keep_seconds) as i(id, kind, body, keep_seconds)
+      where t.id = i.id and i.kind in ('finish', 'fail', 'drop', 'cancel')
+      returning t.*, i.kind, i.body, i.keep_seconds, i.kind = 'finish' and i.keep_seconds = 0 as bare)
+    insert into izta.history (id, queue, job, status, payload, result, errors, priority, attempt, max_attempts,
+      losses, claims, key, key_until, parent, schedule, slot, created_at, due_at, finished_at, expires_at)
+    select id, queue, job,
+      case kind when 'finish' then 'finished' when 'cancel' then 'cancelled' else 'failed' end,
+      case when not bare then payload end,
+      case when kind = 'finish' and not bare then body::json end,
+      case
+        when kind = 'finish' or body is null then errors
+        else (coalesce(errors, '{}') || (v_entry || substr(body, 2))::json)
+          [greatest(1, coalesce(cardinality(errors), 0) - 23):]
+      end,
+      priority, attempt + (kind in ('finish', 'fail'))::integer, max_attempts, losses, claims, key, key_until,
+      parent, schedule, slot, created_at, due_at, v_now,
+      v_now + case when bare then interval '1 day' else keep_seconds * interval '1 second' end
+    from gone
+    on conflict on constraint history_pkey do nothing;
+
+    if v_kinds && array['retry', 'defer', 'release'] then
+      update izta.task t set
+        lease = null,
+        run_at = case when i.kind = 'release' then t.due_at else v_now + i.delay_ms * interval '1 ms' end,
+        due_at = case when i.kind = 'release' then t.due_at else v_now + i.delay_ms * interval '1 ms' end,
+        attempt = t.attempt + (i.kind = 'retry')::integer,
+        errors = case
+          when i.kind = 'retry'
+          then (coalesce(t.errors, '{}') || (v_entry || substr(i.body, 2))::json)
+            [greatest(1, coalesce(cardinality(t.errors), 0) - 23):]
+          else t.errors
+        end
+      from unnest(v_ids, v_kinds, v_bodies, v_delays_ms) as i(id, kind, body, delay_ms)
+      where t.id = i.id and i.kind in ('retry', 'defer', 'release');
+    end if;
+
+    if cardinality(c_ids) > 0 then
+      v_finished := array_fill(false, array[cardinality(p_ids)]);
+      for n in 1 .. cardinality(v_ns) loop
+        v_finished[v_ns[n]] := v_kinds[n] = 'finish';
+      end loop;
+      with made as (
+        insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until,
+          parent, created_at)
+        select c.id, c.queue, c.job, c.payload::json, c.priority, c.max_attempts, w.at, w.at, c.key, c.key_until,
+          p_ids[c.parent], v_now
+        from unnest(c_parents, c_ids, c_queues, c_jobs, c_payloads, c_priorities, c_max_attempts, c_delays_ms,
+          c_run_at, c_keys, c_key_until)
+          as c(parent, id, queue, job, payload, priority, max_attempts, delay_ms, run_at, key, key_until)
+        cross join lateral (select coalesce(c.run_at, v_now + c.delay_ms * interval '1 ms') as at) w
+        where v_finished[c.parent]
+        -- One order for everybody, or two inserts of mixed keys deadlock.
+        order by c.job, c.key, c.id
+        on conflict do nothing
+        returning id, queue, run_at)
+      select coalesce(array_agg(id), '{}'), array_agg(distinct queue) filter (where run_at <= v_now)
+      into v_made, v_queues from made;
+
+      if cardinality(v_made) < cardinality(c_ids) then
+        for "row", id, queue, job, key in
+          select 'skipped', c.id, c.queue, c.job, c.key
+          from unnest(c_parents, c_ids, c_queues, c_jobs, c_keys) as c(parent, id, queue, job, key)
+          where v_finished[c.parent] and c.id <> all (v_made)
+        loop
+          return next;
+        end loop;
+      end if;
+
+      insert into izta.queue (name) select distinct q.name from unnest(c_queues) q(name)
+      where not exists (select from izta.queue o where o.name = q.name)
+      order by q.name on conflict do nothing;
+
+      -- A runner of all queues, or of the child's, finds the child itself.
+      if cardinality(p_queues) > 0 and v_queues is not null then
+        for "row", id, queue, job, key in
+          with stale as materialized (
+            select q.name from izta.queue q
+            where q.name = any (v_queues) and q.name <> all (p_queues) and not q.paused
+              and q.woken_at < v_now - interval '1 second'),
+          marked as (
+            update izta.queue q set woken_at = v_now
+            where q.name = any (array(
+              select l.name from izta.queue l where l.name in (select s.name from stale s)
+              order by l.name for no key update skip locked)))
+          select 'wake', null, s.name, null, null from stale s
+        loop
+          return next;
+        end loop;
+      end if;
+    end if;
+
+    if cardinality(v_ids) < cardinality(p_ids) then
+      v_settled := array_fill(false, array[cardinality(p_ids)]);
+      for n in 1 .. cardinality(v_ns) loop
+        v_settled[v_ns[n]] := true;
+      end loop;
+      for "row", id, queue, job, key in
+        select 'unsettled', i.id, null, null, null
+        from unnest(p_ids) with ordinality as i(id, n)
+        where not v_settled[i.n]
+      loop
+        return next;
+      end loop;
+    end if;
+  end if;
+
+  if cardinality(p_watch) > 0 then
+    for "row", id, queue, job, key in
+      select 'cancel', t.id, null, null, null
+      from unnest(p_watch) w(id)
+      join izta.task t on t.id = w.id
+      where t.cancel and t.lease = p_lease
+    loop
+      return next;
+    end loop;
+  end if;
+
+  if p_limit > 0 then
+    -- One probe per priority and queue, priorities outermost; queues in another order each time, so that none starves.
+    select array_agg(q.name order by p.priority, q.place), array_agg(p.priority::smallint order by p.priority, q.place)
+    into v_queues, v_priorities
+    from (
+      select q.name, random() as place from izta.queue q where cardinality(p_queues) = 0 and not q.paused
+      union all
+      select n.name, random() from unnest(p_queues) n(name)
+      where not exists (select from izta.queue q where q.name = n.name and q.paused)) q
+    cross join generate_series(0, 9) p(priority);
+
+    return query
+      with due as materialized (
+        select x.id, x.bytes
+        from unnest(v_queues, v_priorities) p(queue, priority)
+        cross join lateral (
+          select t.id, octet_length(t.payload::text) as bytes
+          from izta.task t
+          where t.queue = p.queue and t.priority = p.priority and t.run_at <= v_now
+          order by t.run_at
+          limit p_limit
+          for no key update of t skip locked) x
+        limit p_limit),
+      fitting as (
+        select s.id
+        from (
+          select d.id, sum(d.bytes) over (rows unbounded preceding) as bytes,
+            row_number() over (rows unbounded preceding) as place
+          from due d) s
+        -- The first goes whatever its size, or it would never go.
+        where s.bytes <= p_reply_bytes or s.place = 1)
+      update izta.task t set
+        lease = p_lease,
+        run_at = v_now + p_lease_ms * interval '1 ms',
+        -- Bounded, since one overflow would fail the claim of its neighbours.
+        losses = least(t.losses + (t.lease is not null)::integer, 32767),
+        claims = t.claims + 1,
+        key_until = nullif(t.key_until, 'started')
+      where t.id = any (array(select f.id from fitting f))
+      -- Instants as milliseconds: the text of a timestamp depends on settings of the session.
+      returning 'claimed', t.id, t.queue, t.job, t.key, t.payload, t.priority, t.attempt, t.max_attempts, t.losses,
+        t.claims, t.cancel, t.skip_overlap, t.parent, t.schedule, (date_part('epoch', t.slot) * 1000)::bigint,
+        (date_part('epoch', t.created_at) * 1000)::bigint, (date_part('epoch', t.due_at) * 1000)::bigint,
+        (date_part('epoch', v_now - t.due_at) * 1000)::bigint;
+
+    -- Nothing due: the next enqueue must wake a runner again. Never waits behind somebody else's lock.
+    if not found and exists (
+      select from izta.queue q
+      where (cardinality(p_queues) = 0 or q.name = any (p_queues)) and q.woken_at > '-infinity'
+    ) then
+      update izta.queue q set woken_at = '-infinity'
+      where q.name = any (array(
+        select l.name from izta.queue l
+        where (cardinality(p_queues) = 0 or l.name = any (p_queues)) and l.woken_at > '-infinity'
+        order by l.name for no key update skip locked));
+    end if;
+  end if;
+end
+$function$
+;

@@ -1,0 +1,209 @@
+// Enqueue as SQL: all or nothing, safe to repeat, and a wake that is neither lost nor waits for strangers.
+import { createIzta, defineJob } from 'izta'
+import { expect, test } from 'vitest'
+import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
+import { registerQueuesStatement, setQueuePausedStatement } from '../../src/store/queues.ts'
+import { testDatabase } from '../support/database.ts'
+import {
+  claim,
+  countingErrors,
+  enqueue,
+  newLease,
+  newTask,
+  newTasks,
+  onConnection,
+  outcome,
+  pidOf,
+  settle,
+  turn,
+  untilBlockedBy,
+} from './statements.ts'
+
+const { database, pool, connect } = await testDatabase()
+
+async function stored(id: string): Promise<{ task: number; history: number }> {
+  const { rows } = await pool.query<{ task: number; history: number }>(
+    `select (select count(*)::int from izta.task where id = $1) as task,
+      (select count(*)::int from izta.history where id = $1) as history`,
+    [id],
+  )
+  return rows[0]!
+}
+
+async function runToEnd(queue: string, keepSeconds = 3600): Promise<void> {
+  const lease = newLease()
+  const claimed = await claim(database, 10, { lease, queues: [queue] })
+  await settle(
+    database,
+    lease,
+    claimed.map((task) => outcome(task, 'finish', { keepSeconds })),
+  )
+}
+
+test('a repeated enqueue makes nothing while the task waits, runs, or has finished', async () => {
+  const task = newTask({ queue: 'repeat' })
+  await enqueue(database, [task])
+  expect((await enqueue(database, [task])).refused).toEqual([{ index: 0, id: task.id, status: 'pending' }])
+  const lease = newLease()
+  const [running] = await claim(database, 1, { lease, queues: ['repeat'] })
+  expect((await enqueue(database, [task])).refused).toEqual([{ index: 0, id: task.id, status: 'running' }])
+  await settle(database, lease, [outcome(running!, 'finish')])
+  expect((await enqueue(database, [task], true)).refused).toEqual([
+    { index: 0, id: task.id, status: 'finished' },
+  ])
+  expect(await stored(task.id)).toEqual({ task: 0, history: 1 })
+})
+
+test('the bare row of a task that keeps nothing stops a repeat as well', async () => {
+  const task = newTask({ queue: 'bare' })
+  await enqueue(database, [task])
+  await runToEnd('bare', 0)
+  expect((await enqueue(database, [task], true)).refused).toEqual([
+    { index: 0, id: task.id, status: 'finished' },
+  ])
+  expect(await stored(task.id)).toEqual({ task: 0, history: 1 })
+})
+
+test('a repeat is told of its own ended task, not of a later one with its key', async () => {
+  const first = newTask({ queue: 'own', key: 'own' })
+  await enqueue(database, [first])
+  await runToEnd('own')
+  await enqueue(database, [newTask({ queue: 'own', key: 'own' })])
+  const { refused } = await enqueue(database, [first], true)
+  expect(refused).toEqual([{ index: 0, id: first.id, status: 'finished' }])
+})
+
+test('one bad task of a call keeps all of it out', async () => {
+  const [good, bad] = [newTask(), newTask({ payload: '{' })]
+  await expect(enqueue(database, [good, bad])).rejects.toMatchObject({ code: 'data-refused' })
+  expect(await stored(good.id)).toEqual({ task: 0, history: 0 })
+})
+
+test('NUL in a text is refused, not cut off', async () => {
+  await expect(enqueue(database, [newTask({ key: 'a\0b' })])).rejects.toMatchObject({ code: 'data-refused' })
+})
+
+test.for([
+  ['quotes, backslashes and braces', '{"a":"\\"{},\\\\NULL\\n"}'],
+  ['the escape of NUL', '"\\u0000"'],
+  ['a lone surrogate', '"\\ud800 and \\udc00"'],
+  ['numbers beyond a double', '[1e400,-1e-400,123456789012345678901234567890]'],
+  ['5,000 arrays in each other', `${'['.repeat(5000)}${']'.repeat(5000)}`],
+  ['5,000 objects in each other', `${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}`],
+  ['a text that means null in an array literal', '"NULL"'],
+  ['white space', ' { "b" : 1 ,\n "a" : 2 } '],
+])('JSON is stored and claimed byte for byte: %s', async ([, payload]) => {
+  const task = newTask({ queue: 'verbatim', payload: payload! })
+  await enqueue(database, [task])
+  const lease = newLease()
+  const claimed = await claim(database, 10, { lease, queues: ['verbatim'] })
+  expect(claimed.map((one) => one.payload)).toEqual([payload])
+  await settle(database, lease, [outcome(claimed[0]!, 'finish', { body: payload! })])
+  const { rows } = await pool.query('select payload::text, result::text from izta.history where id = $1', [
+    task.id,
+  ])
+  expect(rows).toEqual([{ payload, result: payload }])
+})
+
+test('two bulk calls that share keys and ids in opposite orders do not deadlock', async () => {
+  const counted = countingErrors(database)
+  const keys = Array.from({ length: 50 }, (_, index) => `mixed-${index}`)
+  for (let round = 0; round < 5; round++) {
+    const calls = [keys, keys.toReversed(), keys, keys.toReversed()].map((order) =>
+      enqueue(
+        counted,
+        order.map((key) => newTask({ queue: 'mixed', job: `round-${round}`, key })),
+      ),
+    )
+    const replies = await Promise.all(calls)
+    expect(replies.reduce((sum, { refused }) => sum + refused.length, 0)).toBe(150)
+  }
+  expect(counted.states).toEqual([])
+})
+
+test('only the first enqueue within a second wakes a runner', async () => {
+  expect(await enqueue(database, [newTask({ queue: 'once' })])).toMatchObject({ wake: ['once'] })
+  expect(await enqueue(database, [newTask({ queue: 'once' })])).toMatchObject({ wake: [] })
+  await pool.query("update izta.queue set woken_at = izta.now() - interval '2 seconds' where name = 'once'")
+  expect(await enqueue(database, [newTask({ queue: 'once' })])).toMatchObject({ wake: ['once'] })
+  const { rows } = await pool.query(
+    "select woken_at > izta.now() - interval '1 second' as fresh from izta.queue where name = 'once'",
+  )
+  expect(rows).toEqual([{ fresh: true }])
+})
+
+test('a task of the future wakes nobody and tells its instant', async () => {
+  const runAt = new Date(Date.now() + 3_600_000)
+  const { wake, laterAt } = await enqueue(database, [newTask({ queue: 'future', runAt })])
+  expect({ wake, laterAt }).toEqual({ wake: [], laterAt: runAt })
+})
+
+test('a mark that somebody has locked counts as old and is not waited for', async () => {
+  await database.query(registerQueuesStatement(['locked']))
+  await pool.query("update izta.queue set woken_at = izta.now() - interval '2 seconds' where name = 'locked'")
+  const stranger = await connect()
+  await stranger.query("begin; select from izta.queue where name = 'locked' for update")
+  expect(await enqueue(database, [newTask({ queue: 'locked' })])).toMatchObject({ wake: ['locked'] })
+  expect(await claim(database, 10, { queues: ['locked'] })).toHaveLength(1)
+  // An empty claim clears the mark, or leaves it when it is locked.
+  expect(await claim(database, 10, { queues: ['locked'] })).toEqual([])
+  await stranger.query('rollback')
+})
+
+test('an enqueue that waited for a key wakes a runner, since the one it saw may have left meanwhile', async () => {
+  await enqueue(database, [newTask({ queue: 'waited' })])
+  await pool.query("update izta.queue set woken_at = izta.now() + interval '1 minute' where name = 'waited'")
+  const stranger = await connect()
+  await stranger.query('begin')
+  await onConnection(stranger).query(
+    enqueueOnlyStatement([newTask({ queue: 'waited', key: 'waited' })], false),
+  )
+  const waiting = enqueue(database, [newTask({ queue: 'waited', key: 'waited' })])
+  await untilBlockedBy(pool, await pidOf(stranger))
+  await stranger.query('select pg_sleep(0.05)')
+  await stranger.query('rollback')
+  expect(await waiting).toMatchObject({ refused: [], wake: ['waited'] })
+})
+
+test('a paused queue takes tasks and wakes nobody', async () => {
+  await database.query(setQueuePausedStatement('paused', true))
+  expect(await enqueue(database, [newTask({ queue: 'paused' })])).toMatchObject({ refused: [], wake: [] })
+  expect(await claim(database, 10, { queues: ['paused'] })).toEqual([])
+})
+
+test('an open transaction with an enqueue statement holds nobody up in its queue', async () => {
+  const job = defineJob({ id: 'invoice', queue: 'open' })
+  const izta = createIzta({ database, jobs: [job] })
+  await enqueue(database, [newTask({ queue: 'open' })])
+  const application = await connect()
+  const { id, text, values, read } = izta.enqueueStatement(job)
+  await application.query('begin')
+  expect(read(await application.query(text, values))).toEqual({ id, created: true, status: 'pending' })
+  const lease = newLease()
+  const claimed = await claim(database, 10, { lease, queues: ['open'] })
+  expect(claimed).toHaveLength(1)
+  await settle(database, lease, [outcome(claimed[0]!, 'finish')])
+  await enqueue(database, [newTask({ queue: 'open' })])
+  await turn(database, { queues: ['open'], limit: 10 })
+  await turn(database, { queues: ['open'], limit: 10 })
+  await izta.queues.pause('open')
+  await izta.queues.resume('open')
+  await application.query('commit')
+  expect((await claim(database, 10, { queues: ['open'] })).map((task) => task.id)).toEqual([id])
+})
+
+test('a rolled back enqueue statement leaves nothing', async () => {
+  const application = await connect()
+  const task = newTask()
+  await application.query('begin')
+  await onConnection(application).query(enqueueOnlyStatement([task], false))
+  await application.query('rollback')
+  expect(await stored(task.id)).toEqual({ task: 0, history: 0 })
+})
+
+test('ten thousand tasks go in with one call', async () => {
+  const tasks = newTasks(10_000, { queue: 'many', payload: '{"n":1}' })
+  expect((await enqueue(database, tasks)).refused).toEqual([])
+  const { refused } = await enqueue(database, tasks, true)
+  expect(refused).toHaveLength(10_000)
+})
