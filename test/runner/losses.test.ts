@@ -123,23 +123,27 @@ test('tasks that were lost run one at a time, and tell their losses; attempts ar
   expect(rows).toEqual(Array.from({ length: 4 }, () => ({ attempt: 1, losses: 1 })))
 })
 
-test('what was claimed beside a lost task is handed back before that starts', async () => {
-  const { job, izta: own } = observed()
-  const leasedWhenAlone: number[] = []
-  const probe = defineJob({
-    id: 'probe',
-    async run() {
-      const { rows } = await pool.query('select count(*)::int from izta.task where lease is not null')
-      leasedWhenAlone.push(rows[0].count)
-    },
-  })
-  const both = createIzta({ database, jobs: [job, probe], clock, log })
-  await both.enqueue(probe)
-  await loseAll(1)
-  await own.enqueueMany(job, ['a', 'b', 'c'])
-  expect(await drain(both)).toMatchObject({ finished: 4, released: 3 })
-  expect(leasedWhenAlone).toEqual([1])
-})
+test.each(['before', 'after'])(
+  'what was claimed %s a lost task, by the same call, is handed back before that starts',
+  async (place) => {
+    const { job, izta: own } = observed()
+    const leasedWhenAlone: number[] = []
+    const probe = defineJob({
+      id: 'probe',
+      async run() {
+        const { rows } = await pool.query('select count(*)::int from izta.task where lease is not null')
+        leasedWhenAlone.push(rows[0].count)
+      },
+    })
+    const both = createIzta({ database, jobs: [job, probe], clock, log })
+    if (place === 'before') await own.enqueueMany(job, ['a', 'b', 'c'])
+    await both.enqueue(probe)
+    if (place === 'after') await own.enqueueMany(job, ['a', 'b', 'c'])
+    await pool.query(`update izta.task set lease = gen_random_uuid(), claims = 1 where job = 'probe'`)
+    expect(await drain(both)).toMatchObject({ finished: 4, released: 3 })
+    expect(leasedWhenAlone).toEqual([1])
+  },
+)
 
 test('a lost task waits until the process is empty, and nothing more is claimed meanwhile', async () => {
   const { job, atOnce, gates, izta: own } = observed()

@@ -276,6 +276,20 @@ test('answers lost at random: every task runs once', async () => {
   expect(await leased()).toEqual([])
 })
 
+test('in a database whose default is repeatable read, runs side by side run every task once', async () => {
+  const izta = createIzta({ database: (await strict).database, jobs: [note, parent, child], log })
+  await izta.enqueueMany(note, [...Array(150).keys()].map(String))
+  await izta.enqueueMany(
+    parent,
+    Array.from({ length: 10 }, () => ({ children: ['a', 'b'], keyed: true })),
+  )
+  await Promise.all(Array.from({ length: 4 }, () => invoke(izta).done))
+  expect(runs).toHaveLength(150)
+  expect(new Set(runs).size).toBe(150)
+  expect(await izta.counts()).toEqual({})
+})
+const strict = testDatabase({ isolation: 'repeatable read' })
+
 test('a statement rolled back because of a concurrent one is repeated', async () => {
   await enqueueNotes(3)
   const { wrapped } = between(async (statement, send, count) => {
