@@ -106,9 +106,15 @@ async function fetchParameter(api: AwsApi, parameter: string): Promise<string> {
     method: 'POST',
     path: '/',
     headers: jsonCall('AmazonSSM.GetParameter'),
-    body: { Name: parameter, WithDecryption: true },
+    body: { Name: nameOf(parameter), WithDecryption: true },
   })
   return (body as { Parameter?: { Value?: string } } | undefined)?.Parameter?.Value ?? ''
+}
+
+/** Names with a path start with a slash, which the ARN has only once: `parameter/app/url` is `/app/url`. */
+function nameOf(parameterArn: string): string {
+  const name = parameterArn.slice(parameterArn.indexOf(':parameter/') + ':parameter/'.length)
+  return name.includes('/') ? `/${name}` : name
 }
 
 const jsonCall = (target: string) => ({
@@ -124,7 +130,7 @@ function unavailable(secret: string, cause: unknown): Error {
   if (cause.retryable) return new DatabaseUnreachableError('database-secret', message, options)
   const advice =
     'See that it exists in this account and region, and that the role of the function may read it.'
-  return new DatabaseAccessError('database-secret', `${message} ${advice}`, options)
+  return new DatabaseAccessError('database-secret', `${message}\n${advice}`, options)
 }
 
 /** A connection string, or the JSON with host, username and password that RDS keeps. */

@@ -46,7 +46,7 @@ test('the secret is fetched with the first statement, once, however many come at
     expect.objectContaining({
       service: 'ssm',
       headers: { 'content-type': 'application/x-amz-json-1.1', 'x-amz-target': 'AmazonSSM.GetParameter' },
-      body: { Name: parameter, WithDecryption: true },
+      body: { Name: '/app/database-url', WithDecryption: true },
     }),
   ])
 })
