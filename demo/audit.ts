@@ -36,7 +36,8 @@ export async function runAudit(options: AuditOptions): Promise<boolean> {
   const timings = recordTimings(izta)
 
   const slot = await fireSchedule(scene)
-  await watch(scene, slot, crash ? createCrash(stack, screen) : undefined)
+  const killer = crash ? createCrash(stack, screen) : undefined
+  await watch(scene, slot, killer)
 
   const findings = await readFindings(izta)
   showLicences(findings, screen)
@@ -45,6 +46,10 @@ export async function runAudit(options: AuditOptions): Promise<boolean> {
   // The events of a runner in another process stay there; what its rows tell is known to all.
   showTimings([...(crash ? [] : timings()), summarise('due → ended', findings.endedAfterMs)], screen)
   screen.print('')
+  if (killer?.hasKilled === false) {
+    screen.print('All audits ended before the runner could be killed: take a folder with more packages.')
+    return false
+  }
   if (crash) screen.step(`${findings.lost} tasks died with the killed runner and were run again`)
   const isSame = await auditAgain(scene, findings)
   signal.throwIfAborted()
@@ -76,7 +81,7 @@ async function watch({ izta, screen, signal }: Scene, startedAt: Date, crash?: C
         { name: checkFiles.name, ended: endedOf(checks), total: totalOf(audits) - audits.failed },
       ]
       const tasksPerSecond = (1000 * endedOf(counts)) / (Date.now() - startedAt.getTime())
-      const note = (await crash?.(audits)) ?? ''
+      const note = (await crash?.observe(audits)) ?? ''
       screen.show({ lanes, counts, tasksPerSecond, note })
       if (endedOf(counts) === totalOf(counts)) return
     }

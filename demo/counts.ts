@@ -14,7 +14,7 @@ const nothing: StatusCounts = { pending: 0, running: 0, failing: 0, failed: 0, f
 const patienceSeconds = 60
 
 /**
- * The counts ten times a second, until the caller has seen enough.
+ * The counts every 50 ms, until the caller has seen enough.
  *
  * @throws when nothing has changed for a minute, or the signal aborts.
  */
@@ -34,7 +34,7 @@ export async function* followCounts(izta: Izta, signal: AbortSignal): AsyncGener
       (job) => queues[job.queue],
     )
     yield { scans, audits, checks }
-    await pause(100, undefined, { signal })
+    await pause(50, undefined, { signal })
   }
 }
 

@@ -4,8 +4,11 @@ import type { LocalStack } from '../src/local/index.ts'
 import { endedOf, totalOf } from './counts.ts'
 import type { Screen } from './screen.ts'
 
-/** Is shown how far the audits are; answers with what one waits for, if anything. */
-export type Crash = (audits: StatusCounts) => Promise<string>
+export interface Crash {
+  readonly hasKilled: boolean
+  /** Is shown how far the audits are; answers with what one waits for, if anything. */
+  observe(audits: StatusCounts): Promise<string>
+}
 
 export function createCrash(stack: LocalStack, screen: Screen): Crash {
   let killed: { readonly pid: number; readonly leasesEndAtMs: number } | undefined
@@ -20,7 +23,7 @@ export function createCrash(stack: LocalStack, screen: Screen): Crash {
     return { pid, leasesEndAtMs: Math.max(0, ...leaseEnds) }
   }
 
-  return async (audits) => {
+  async function observe(audits: StatusCounts): Promise<string> {
     const [pid] = stack.runnerPids()
     if (killed === undefined) {
       const isHalfWay = audits.running > 0 && endedOf(audits) >= totalOf(audits) / 2
@@ -35,5 +38,12 @@ export function createCrash(stack: LocalStack, screen: Screen): Crash {
     if (audits.pending > 0 || leftSeconds <= 0) return ''
     // Lambda ends an invocation then at the latest: nobody may run its tasks before.
     return `The dead runner's tasks are leased until its deadline, ${leftSeconds} s from now`
+  }
+
+  return {
+    observe,
+    get hasKilled() {
+      return killed !== undefined
+    },
   }
 }
