@@ -122,6 +122,19 @@ test('each of these packages is imported in one place', () => {
   expect(importsThat(isElsewhere)).toEqual([])
 })
 
+test('the sources import only what package.json installs for users', () => {
+  const { dependencies } = JSON.parse(read('package.json')) as { dependencies: Record<string, string> }
+  const isInstalled = (target: string) => {
+    const name = /^(@[^/]+\/)?[^/]+/.exec(target)?.[0] ?? ''
+    return [name, `@types/${name}`].some((candidate) => candidate in dependencies)
+  }
+  const isPackage = (target: string) => !/^(node:|src\/)/.test(target)
+  const wrong = importsThat(
+    (path, target) => path.startsWith('src/') && isPackage(target) && !isInstalled(target),
+  )
+  expect(wrong).toEqual([])
+})
+
 test('only src/config.ts reads process.env', () => {
   expect(filesThat((_, text) => /process\s*\.\s*env\b/.test(text))).toEqual(['src/config.ts'])
 })
