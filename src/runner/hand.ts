@@ -26,6 +26,7 @@ export interface HandOptions {
 export interface Hand {
   /** Nothing is left to run or to decide; handlers that were given up do not count. */
   readonly isEmpty: boolean
+  readonly hasRunning: boolean
   /** Ids of the tasks whose handlers run. */
   running(): string[]
   /** Ids of all that the lease may hold on this run's behalf. */
@@ -138,6 +139,9 @@ export function createHand({ config, places, deadline, report, onEnded, onStuck 
   return {
     get isEmpty() {
       return executions.size + starting.size === 0 && waiting === undefined
+    },
+    get hasRunning() {
+      return executions.size > 0
     },
     running: () => [...executions.keys()],
     known: () => [

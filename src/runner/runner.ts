@@ -155,7 +155,7 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
   // After an event loop that was blocked the timers come late: the clock counts.
   const mayClaim = (now: number) => claiming && now < deadline.claimUntilMs
   const isIdle = () => hand.isEmpty && apart.size === 0 && outbox.isEmpty
-  const watchAtMs = () => (hand.running().length > 0 ? watchedAtMs + watchSeconds * 1000 : Infinity)
+  const watchAtMs = () => (hand.hasRunning ? watchedAtMs + watchSeconds * 1000 : Infinity)
 
   async function nextChange(ms: number): Promise<void> {
     const cancel = ms === Infinity ? undefined : clock.after(Math.max(0, ms), notify)
@@ -169,7 +169,7 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
     looks.sent()
     try {
       const result = await turns.take({ ended, limit, watch })
-      if (watch.length > 0 || hand.running().length === 0) watchedAtMs = clock.now()
+      if (watch.length > 0 || !hand.hasRunning) watchedAtMs = clock.now()
       looks.record(result.limit, result.claimed.length)
       outbox.putBack(result.unsent)
       conclude(result)

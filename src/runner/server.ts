@@ -121,7 +121,11 @@ export function startRunner(izta: Configured, options: RunnerOptions = {}): Runn
   function reportStuck(task: ClaimedTask): void {
     stuck = true
     for (const run of runs) run.drain()
-    onStuck?.({ id: task.id, job: task.job })
+    try {
+      onStuck?.({ id: task.id, job: task.job })
+    } catch (error) {
+      log.error('onStuck threw', { error: readableMessage(error) })
+    }
   }
 
   function after(ms: number, action: () => void): () => void {

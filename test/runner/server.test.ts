@@ -245,6 +245,30 @@ test('a stuck handler is told to onStuck, and nothing more is claimed', async ()
   open()
 })
 
+test('an onStuck that throws does not keep the failed attempt from being settled', async () => {
+  const { job, started, open } = gated({ obeys: false, timeoutSeconds: 60 })
+  const errors: string[] = []
+  const izta = createIzta({
+    database: clocked.database,
+    jobs: [job],
+    clock,
+    log: { ...log, error: (message) => errors.push(message) },
+  })
+  const retried = new Promise<void>((resolve) => void izta.on('task.retried', () => resolve()))
+  await izta.enqueue(job)
+  const runner = startRunner(izta, {
+    onStuck() {
+      throw new Error('oh')
+    },
+  })
+  await started(1)
+  await clock.advance({ seconds: 65 })
+  await retried
+  await runner.stop()
+  expect(errors).toContain('onStuck threw')
+  open()
+})
+
 test('scheduler: true makes and runs tasks of schedules; two at once make each once', async () => {
   const schedule = defineSchedule({ name: 'minutely', job: note, payload: 7, every: { minutes: 1 } })
   const izta = createIzta({ database: clocked.database, jobs: [note], schedules: [schedule], log, clock })
