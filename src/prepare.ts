@@ -5,7 +5,7 @@ import { defaults } from './defaults.ts'
 import { OptionError, PayloadError } from './errors.ts'
 import type { EnqueueOptions } from './job/context.ts'
 import type { AnyJob, Schema } from './job/job.ts'
-import { encodeJson } from './job/json.ts'
+import { encodeJson, undefinedText } from './job/json.ts'
 import { describeIssues, validate, type Validated } from './job/validate.ts'
 import { checkOptions, nameSchema, showValue } from './options.ts'
 import type { NewTask } from './store/enqueue.ts'
@@ -121,7 +121,7 @@ export function preparePayload(
   if (encoded?.ok === false) throw refusal(job, index, encoded.code, [encoded.issue])
   const accept = (result: Validated): string => {
     if (!result.ok) throw refusal(job, index, 'payload-refused', result.issues)
-    return encoded?.text ?? 'null'
+    return encoded?.text ?? undefinedText
   }
   const validated = validate(job.payload as Schema | undefined, payload)
   return validated instanceof Promise ? validated.then(accept) : accept(validated)

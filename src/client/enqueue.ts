@@ -17,6 +17,7 @@ import {
   readKeyHolder,
   type NewTask,
 } from '../store/enqueue.ts'
+import { bulkItems, refuseRepeatedIds } from './bulk.ts'
 import { runStatement } from './statement.ts'
 
 /** What became of an enqueue. */
@@ -193,13 +194,16 @@ export async function insertTasks(
   let open = tasks
   let laterAt: Date | undefined
   const wake = new Set<string>()
+  // A lost call may still run: it can be met as late as in the next round.
+  let perhapsMade = false
   try {
     for (let attempt = 1; open.length > 0; attempt++) {
       const sent = open
       const lookInHistory = sent.some((task) => task.idWasGiven)
       const { rows, ambiguous } = await repeat(config.database, config.clock, (isRepeat) =>
-        enqueueStatement(sent, lookInHistory || isRepeat),
+        enqueueStatement(sent, lookInHistory || perhapsMade || isRepeat),
       )
+      perhapsMade ||= ambiguous
       const reply = readEnqueueReply(rows)
       for (const queue of reply.wake) wake.add(queue)
       // Queues of a lost call were marked by it, but nobody was woken.
@@ -220,7 +224,7 @@ export async function insertTasks(
             : { id: refusal.id, status: refusal.status }
         if (holder === undefined) unsure.push(task)
         // The lost call has made it: an id that was made here is in nobody else's hands.
-        else if (ambiguous && holder.id === task.id && !task.idWasGiven) outcomes.set(task, outcomeOf(task))
+        else if (perhapsMade && holder.id === task.id && !task.idWasGiven) outcomes.set(task, outcomeOf(task))
         else outcomes.set(task, { id: holder.id, created: false, status: holder.status ?? 'pending' })
       }
       if (unsure[0] !== undefined && attempt === attempts) throw contended(unsure[0])
@@ -256,52 +260,6 @@ function contended({ job, key }: NewTask): IztaError {
     `Key "${key}" of job "${job}" changes hands at this very moment: nothing was stored for it, try again.`,
     { retryable: true },
   )
-}
-
-/** Both forms of a bulk enqueue as one list. */
-function bulkItems(
-  first: unknown,
-  payloads: unknown,
-  options: EnqueueOptions | undefined,
-): readonly (readonly [AnyJob, unknown?, (EnqueueOptions | undefined)?])[] {
-  if (Array.isArray(first)) {
-    const stray = first.findIndex((item) => !Array.isArray(item))
-    if (stray === -1) return first as EnqueueItem[]
-    throw new OptionError(
-      'tasks',
-      `enqueueMany: expected [job, payload, options]; got ${showValue(first[stray])}.`,
-      stray,
-    )
-  }
-  if (!Array.isArray(payloads)) {
-    throw new OptionError(
-      'payloads',
-      `enqueueMany: expected an array of payloads; got ${showValue(payloads)}.`,
-    )
-  }
-  const own = (['id', 'key', 'keyUntil'] as const).find((option) => options?.[option] !== undefined)
-  if (own !== undefined) {
-    throw new OptionError(
-      own,
-      `enqueueMany: option "${own}" belongs to one task: pass [[job, payload, { ${own} }], …] instead.`,
-    )
-  }
-  return payloads.map((payload: unknown) => [first as AnyJob, payload, options])
-}
-
-function refuseRepeatedIds(tasks: readonly NewTask[]): void {
-  const seen = new Map<string, number>()
-  for (const [index, { id }] of tasks.entries()) {
-    const first = seen.get(id)
-    if (first !== undefined) {
-      throw new OptionError(
-        'id',
-        `enqueueMany: option "id": ${id} stands at index ${first} already: give each task its own id.`,
-        index,
-      )
-    }
-    seen.set(id, index)
-  }
 }
 
 function readStatementResult(task: NewTask, result: unknown): Enqueued {

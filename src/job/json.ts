@@ -220,3 +220,11 @@ function advice(value: object): string {
   if (ArrayBuffer.isView(value)) return 'pass a base64 string'
   return 'pass its data as a plain object'
 }
+
+/** Stands for a payload of undefined, which JSON lacks: `json` columns keep the space that tells it from null. */
+export const undefinedText = ' null'
+
+/** The payload behind its stored text. */
+export function decodePayload(text: string): unknown {
+  return text === undefinedText ? undefined : JSON.parse(text)
+}

@@ -5,7 +5,7 @@ import { defaults } from '../defaults.ts'
 import { IztaError } from '../errors.ts'
 import type { FailOptions, JobContext } from '../job/context.ts'
 import type { AnyJob, Job } from '../job/job.ts'
-import { encodeJson, readableMessage } from '../job/json.ts'
+import { decodePayload, encodeJson, readableMessage } from '../job/json.ts'
 import { describeIssues, validate } from '../job/validate.ts'
 import { withFacts, type Logger } from '../log.ts'
 import { checkOptions } from '../options.ts'
@@ -103,7 +103,7 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
   async function run(): Promise<Ended> {
     const checked = await validate(
       job.payload,
-      job.payload === undefined ? undefined : JSON.parse(task.payload),
+      job.payload === undefined ? undefined : decodePayload(task.payload),
     )
     if (!checked.ok) {
       const message = `The stored payload does not fit today's schema of the job: ${describeIssues(checked.issues)}`

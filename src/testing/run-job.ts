@@ -5,6 +5,7 @@ import { defaults } from '../defaults.ts'
 import { DefinitionError } from '../errors.ts'
 import type { EnqueueArguments } from '../job/context.ts'
 import { isImplemented, type AnyJob, type ErrorOutput, type ResultOutput } from '../job/job.ts'
+import { decodePayload } from '../job/json.ts'
 import type { FailureCode } from '../job/task.ts'
 import { consoleLogger, type Logger } from '../log.ts'
 import { preparePayload } from '../prepare.ts'
@@ -106,7 +107,7 @@ export async function runJob<J extends AnyJob>(
       result: (outcome.body === null ? undefined : JSON.parse(outcome.body)) as ResultOutput<J>,
       children: outcome.children.map((child) => ({
         job: child.job,
-        payload: JSON.parse(child.payload) as unknown,
+        payload: decodePayload(child.payload),
         queue: child.queue,
         key: child.key,
       })),

@@ -87,7 +87,23 @@ describe('a payload', () => {
 
   test('may be left out where the job takes none', async () => {
     const { id } = await izta.enqueue(sweep)
-    expect(await izta.get(sweep, id)).toMatchObject({ status: 'pending', queue: 'default', payload: null })
+    expect(await izta.get(sweep, id)).toMatchObject({
+      status: 'pending',
+      queue: 'default',
+      payload: undefined,
+    })
+  })
+
+  test('of undefined reaches the handler as undefined, and null as null', async () => {
+    const seen: unknown[] = []
+    const optional = z.object({ to: z.string() }).nullish().default({ to: 'all' })
+    const notify = defineJob({ id: 'notify', payload: optional, run: (payload) => void seen.push(payload) })
+    const own = create({ jobs: [notify] })
+    const { id } = await own.enqueue(notify)
+    await own.enqueue(notify, null)
+    expect(await own.get(notify, id)).toMatchObject({ payload: undefined })
+    await drain(own, { concurrency: 1 })
+    expect(seen).toEqual([{ to: 'all' }, null])
   })
 
   test.for<[payload: unknown, message: string]>([

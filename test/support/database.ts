@@ -37,6 +37,8 @@ export async function testDatabase(options: TestDatabaseOptions = {}): Promise<T
   })
   const database = pgDatabase(url)
   const pool = new Pool({ connectionString: url })
+  // The forced drop may reach a connection that is on its way out.
+  pool.on('connect', (client) => client.on('error', () => undefined))
   const clients: Client[] = []
   let hasFailed = false
 
@@ -55,6 +57,7 @@ export async function testDatabase(options: TestDatabaseOptions = {}): Promise<T
     pool,
     async connect() {
       const client = new Client(url)
+      client.on('error', () => undefined)
       clients.push(client)
       await client.connect()
       return client
