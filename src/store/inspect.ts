@@ -1,6 +1,7 @@
 // Reads tasks and counts over the hot table and the history as if they were one.
 import type { Row, Statement } from '../db/database.ts'
 import type { AnyJob } from '../job/job.ts'
+import { decodePayload } from '../job/json.ts'
 import type { Task, TaskError, TaskStatus } from '../job/task.ts'
 import { instant, integer, json, optionalInstant, optionalText, text } from './encode.ts'
 import { unfinishedStatus } from './enqueue.ts'
@@ -90,7 +91,7 @@ export function readTask<J extends AnyJob>(row: Row): Task<J> {
     job: text(row, 'job'),
     queue: text(row, 'queue'),
     priority: integer(row, 'priority'),
-    payload: payload === undefined ? undefined : (JSON.parse(payload) as unknown),
+    payload: payload === undefined ? undefined : decodePayload(payload),
     attempt: integer(row, 'attempt'),
     maxAttempts: integer(row, 'max_attempts'),
     losses: integer(row, 'losses'),
