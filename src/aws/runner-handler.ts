@@ -115,7 +115,7 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
     try {
       const summary = await run.done
       if (summary.claimed > 0) await prune(deadline)
-      log.info('a runner leaves', { ...summary })
+      log[summary.claimed > 0 ? 'info' : 'debug']('a runner leaves', { ...summary })
       return summary
     } catch (error) {
       log.error('a runner failed: what it held runs again when its lease is over', {
