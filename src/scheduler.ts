@@ -11,7 +11,6 @@ import { preparePayload } from './prepare.ts'
 import { pruneStatement, readPruned } from './store/prune.ts'
 import { untilUncontended } from './store/contended.ts'
 import { readNames, registerQueuesStatement, wakeDueStatement } from './store/queues.ts'
-import { readSyncReply, syncSchedulesStatement, type ScheduleRow, type SyncReply } from './store/schedules.ts'
 import {
   planStatement,
   readMade,
@@ -20,6 +19,7 @@ import {
   type PlannableSchedule,
   type SchedulePlan,
 } from './store/slots.ts'
+import { readSyncReply, syncSchedulesStatement, type ScheduleRow, type SyncReply } from './store/sync.ts'
 import type { Statement } from './db/database.ts'
 
 /** What a tick did. */

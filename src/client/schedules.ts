@@ -12,14 +12,13 @@ import {
   readChangeReply,
   readDatabaseNow,
   readSchedules,
-  readSyncReply,
   readTriggered,
   removeScheduleStatement,
   resumeScheduleStatement,
-  syncSchedulesStatement,
   triggerScheduleStatement,
   type ScheduleInfo,
 } from '../store/schedules.ts'
+import { readSyncReply, syncSchedulesStatement } from '../store/sync.ts'
 import { runStatement } from './statement.ts'
 
 export interface Schedules {

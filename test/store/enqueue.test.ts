@@ -1,6 +1,7 @@
 // Enqueue as SQL: all or nothing, safe to repeat, and a wake that is neither lost nor waits for strangers.
 import { createIzta, defineJob } from 'izta'
 import { expect, test } from 'vitest'
+import { defaults } from '../../src/defaults.ts'
 import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
 import { registerQueuesStatement, setQueuePausedStatement } from '../../src/store/queues.ts'
 import { testDatabase } from '../support/database.ts'
@@ -20,6 +21,7 @@ import {
 } from './statements.ts'
 
 const { database, pool, connect } = await testDatabase()
+const deep = defaults.nestingLimit
 
 async function stored(id: string): Promise<{ task: number; history: number }> {
   const { rows } = await pool.query<{ task: number; history: number }>(
@@ -90,6 +92,7 @@ test.for([
   ['numbers beyond a double', '[1e400,-1e-400,123456789012345678901234567890]'],
   ['5,000 arrays in each other', `${'['.repeat(5000)}${']'.repeat(5000)}`],
   ['5,000 objects in each other', `${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}`],
+  ['as many levels as payloads may have', `${'[{"a":'.repeat(deep / 2)}1${'}]'.repeat(deep / 2)}`],
   ['a text that means null in an array literal', '"NULL"'],
   ['white space', ' { "b" : 1 ,\n "a" : 2 } '],
 ])('JSON is stored and claimed byte for byte: %s', async ([, payload]) => {

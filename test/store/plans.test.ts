@@ -13,8 +13,9 @@ import {
 import { pruneStatement } from '../../src/store/prune.ts'
 import { wakeDueStatement } from '../../src/store/queues.ts'
 import { heldStatement, releaseHeldStatement } from '../../src/store/recover.ts'
-import { pauseScheduleStatement, syncSchedulesStatement } from '../../src/store/schedules.ts'
+import { pauseScheduleStatement } from '../../src/store/schedules.ts'
 import { planStatement, toPlanStatement } from '../../src/store/slots.ts'
+import { syncSchedulesStatement } from '../../src/store/sync.ts'
 import { testDatabase } from '../support/database.ts'
 import { claim, newLease, newTask, onConnection, outcome, settle } from './statements.ts'
 
