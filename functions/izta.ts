@@ -23,5 +23,10 @@ function database(): Database {
 /** `default=app-prod-runner,mail=app-prod-mail`: the runner function of each queue. */
 function runnersToWake(list: string | undefined): Wake | undefined {
   if (list === undefined) return undefined
-  return invokeWake({ runners: Object.fromEntries(list.split(',').map((pair) => pair.trim().split('='))) })
+  const pairs = list.split(',').map((pair): [string, string] => {
+    const [queue, name] = pair.trim().split('=')
+    if (queue && name) return [queue, name]
+    throw new DefinitionError(`IZTA_RUNNERS is "${list}": give QUEUE=FUNCTION pairs, separated by commas.`)
+  })
+  return invokeWake({ runners: Object.fromEntries(pairs) })
 }

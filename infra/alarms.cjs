@@ -34,7 +34,7 @@ module.exports = async ({ resolveConfigurationProperty, resolveVariable }) => {
       alarm('Throttles', {
         AlarmDescription: `${name} was refused by its own or the account's concurrency limit: raise that if tasks wait too long.`,
         // Beside a limit of its own a runner is throttled whenever there is more to do than it may do.
-        EvaluationPeriods: reservedConcurrency == null ? 1 : 3,
+        EvaluationPeriods: typeof reservedConcurrency === 'number' ? 3 : 1,
       }),
       alarm('Duration', {
         AlarmDescription: `${name} came within a second of its timeout of ${timeout} s: a runner should leave earlier by itself.`,

@@ -108,7 +108,7 @@ test('the template passes cfn-lint', async () => {
   const cfnLint = await pythonProgram('cfn-lint')
   const template = join(service, '.serverless/cloudformation-template-update-stack.json')
   const { stdout } = await run(cfnLint, ['--regions', region, ...osls, '--', template]).catch(
-    (error: { stdout: string }) => error,
+    (error: unknown) => error as { stdout: string },
   )
   expect(stdout).toBe('')
 })
@@ -188,7 +188,7 @@ test('a schedule fires through the deployed scheduler', async () => {
 
 test('a function whose role lacks an action is refused, and says so', async () => {
   const role = {
-    RoleName: (await rolesOfStack()).find((role) => role.includes('EnqueueRole')) ?? '',
+    RoleName: (await rolesOfStack()).find((roleName) => roleName.includes('EnqueueRole')) ?? '',
     PolicyName: 'enqueue',
   }
   const version = { Version: '2010-05-08' }
@@ -254,5 +254,6 @@ test('serverless remove leaves nothing', async () => {
     logs: await call('logs', '/', { target: 'Logs_20140328.DescribeLogGroups', body: {} }),
     buckets: await call('s3', '/'),
   }
-  for (const [what, text] of Object.entries(left)) expect(text, what).not.toContain(`izta-${stage}`)
+  const withRemains = Object.entries(left).filter(([, text]) => text.includes(`izta-${stage}`))
+  expect(withRemains).toEqual([])
 })

@@ -1,0 +1,186 @@
+// The packaged CloudFormation template: least privilege, no secret in it, and what each function must have.
+import { execFile } from 'node:child_process'
+import { cp, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterAll, expect, test } from 'vitest'
+
+const repository = fileURLToPath(new URL('../..', import.meta.url))
+const run = promisify(execFile)
+
+// In a folder of its own, so that no deployment from this one is disturbed.
+await mkdir(join(repository, '.izta'), { recursive: true })
+const service = await mkdtemp(join(repository, '.izta/template-'))
+afterAll(() => rm(service, { recursive: true, force: true }))
+const parts = ['functions', 'infra', 'src', 'serverless.yml']
+await Promise.all(parts.map((part) => cp(join(repository, part), join(service, part), { recursive: true })))
+
+interface Resource {
+  readonly Type: string
+  readonly Properties: Readonly<Record<string, unknown>>
+}
+
+/** As `npx serverless package` does it in a clean clone, without credentials. */
+async function packageStage(stage: string, ...parameters: string[]): Promise<Record<string, Resource>> {
+  const words = ['package', '--stage', stage, ...parameters.flatMap((parameter) => ['--param', parameter])]
+  const env = { PATH: `${join(process.execPath, '..')}:/usr/bin:/bin`, HOME: service }
+  await run(join(repository, 'node_modules/.bin/serverless'), words, { cwd: service, env })
+  const text = await readFile(join(service, '.serverless/cloudformation-template-update-stack.json'), 'utf8')
+  return (JSON.parse(text) as { Resources: Record<string, Resource> }).Resources
+}
+
+const secretArn = 'arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-AbCdEf'
+const prod = await packageStage('prod')
+const dev = await packageStage(
+  'dev',
+  'databaseStore=secret',
+  `databaseSecret=${secretArn}`,
+  'databaseAdapter=neon',
+)
+
+interface Statement {
+  readonly Effect: string
+  readonly Action: string | readonly string[]
+  readonly Resource?: unknown
+}
+
+const ofType = (template: Record<string, Resource>, type: string) =>
+  Object.entries(template).filter(([, resource]) => resource.Type === type)
+
+/** Every statement of every policy that grants something. */
+function grants(template: Record<string, Resource>): Statement[] {
+  return Object.values(template)
+    .flatMap(({ Properties }) => statementsIn(Properties))
+    .filter(({ Effect }) => Effect === 'Allow')
+}
+
+function statementsIn(value: unknown): Statement[] {
+  if (typeof value !== 'object' || value === null) return []
+  const own = 'Effect' in value && 'Action' in value ? [value as Statement] : []
+  return [...own, ...Object.values(value).flatMap(statementsIn)]
+}
+
+/** `lambda:InvokeFunction izta-prod-runner`, one line a pair; literal ARNs by their last part. */
+function abilities(template: Record<string, Resource>, role: string): string[] {
+  return grants({ role: template[role] as Resource })
+    .filter((statement) => statement.Resource !== undefined)
+    .flatMap(({ Action, Resource }) =>
+      [Action]
+        .flat()
+        .flatMap((action) => [Resource].flat().map((resource) => `${action} ${shown(resource)}`)),
+    )
+}
+
+function shown(resource: unknown): string {
+  if (typeof resource === 'string') return resource
+  const { 'Fn::GetAtt': attribute, 'Fn::Sub': text } = resource as Record<string, unknown>
+  return Array.isArray(attribute) ? attribute.join('.') : String(text).replace(/^.*\{AWS::AccountId\}:/, '')
+}
+
+for (const [stage, template] of Object.entries({ prod, dev })) {
+  test(`${stage}: no policy grants all actions or all resources`, () => {
+    const statements = grants(template)
+    expect(statements.length).toBeGreaterThan(10)
+    for (const statement of statements) {
+      expect(JSON.stringify(statement.Action)).not.toContain('*')
+      expect(JSON.stringify(statement.Resource ?? '')).not.toMatch(/[*?]/)
+      expect(statement).not.toHaveProperty('NotAction')
+      expect(statement).not.toHaveProperty('NotResource')
+    }
+  })
+
+  test(`${stage}: each function has a role of its own, which only Lambda may take`, () => {
+    const functions = ofType(template, 'AWS::Lambda::Function')
+    const roles = functions.map(([, { Properties }]) => shown(Properties['Role']).replace(/\.Arn$/, ''))
+    expect(functions).toHaveLength(4)
+    expect(new Set(roles).size).toBe(4)
+    for (const role of roles) {
+      const [trust, ...others] = statementsIn(template[role]?.Properties['AssumeRolePolicyDocument'])
+      expect([trust, others]).toMatchObject([{ Principal: { Service: 'lambda.amazonaws.com' } }, []])
+      expect(template[role]?.Properties).not.toHaveProperty('ManagedPolicyArns')
+    }
+  })
+
+  test(`${stage}: nothing in the template is a connection string or a resolved secret`, () => {
+    const text = JSON.stringify(template)
+    expect(text).not.toMatch(/postgres(ql)?:\/\//)
+    expect(text).not.toContain('{{resolve:')
+    for (const [, { Properties }] of ofType(template, 'AWS::Lambda::Function')) {
+      const { Variables } = Properties['Environment'] as { Variables: Record<string, unknown> }
+      expect(Object.keys(Variables).filter((key) => /URL|PASSWORD|TOKEN|KEY/.test(key))).toEqual([])
+    }
+  })
+
+  test(`${stage}: functions run on Node 24 and arm64, and their logs end`, () => {
+    for (const [name, { Properties }] of ofType(template, 'AWS::Lambda::Function')) {
+      expect(Properties).toMatchObject({ Runtime: 'nodejs24.x', Architectures: ['arm64'] })
+      const logs = template[name.replace('LambdaFunction', 'LogGroup')]
+      expect(logs?.Properties['RetentionInDays']).toBe(stage === 'prod' ? 90 : 14)
+    }
+  })
+
+  test(`${stage}: the enqueue function is called with a signature or not at all`, () => {
+    const urls = ofType(template, 'AWS::Lambda::Url').map(([, { Properties }]) => Properties['AuthType'])
+    expect(urls).toEqual(['AWS_IAM'])
+    expect(ofType(template, 'AWS::Lambda::Permission')).toEqual([])
+  })
+
+  test(`${stage}: failed ticks and wakes are not repeated but kept, with an alarm`, () => {
+    const settings = ofType(template, 'AWS::Lambda::EventInvokeConfig')
+    expect(settings).toHaveLength(3)
+    for (const [, { Properties }] of settings) {
+      expect(Properties).toMatchObject({
+        MaximumRetryAttempts: 0,
+        MaximumEventAgeInSeconds: 60,
+        DestinationConfig: { OnFailure: { Destination: { 'Fn::GetAtt': ['DeadLetterQueue', 'Arn'] } } },
+      })
+    }
+    expect(template['TickSchedule']?.Properties).toMatchObject({
+      ScheduleExpression: stage === 'prod' ? 'rate(1 minute)' : 'rate(5 minutes)',
+      Target: { RetryPolicy: { MaximumRetryAttempts: 0, MaximumEventAgeInSeconds: 60 } },
+    })
+    expect(ofType(template, 'AWS::Events::Rule')).toEqual([])
+    expect(ofType(template, 'AWS::CloudWatch::Alarm')).toHaveLength(14)
+  })
+}
+
+const runners = ['function:izta-prod-runner', 'function:izta-prod-feeds-runner']
+const shared = (logGroup: string) => [
+  `logs:CreateLogStream ${logGroup}.Arn`,
+  `logs:PutLogEvents ${logGroup}.Arn`,
+  'ssm:GetParameter parameter/izta/prod/database-url',
+  ...runners.map((name) => `lambda:InvokeFunction ${name}`),
+]
+
+test('each role may do exactly this', () => {
+  const sendDeadLetters = 'sqs:SendMessage DeadLetterQueue.Arn'
+  expect(abilities(prod, 'EnqueueRole')).toEqual(shared('EnqueueLogGroup'))
+  expect(abilities(prod, 'RunnerRole')).toEqual([...shared('RunnerLogGroup'), sendDeadLetters])
+  expect(abilities(prod, 'FeedsRunnerRole')).toEqual([...shared('FeedsRunnerLogGroup'), sendDeadLetters])
+  expect(abilities(prod, 'SchedulerRole')).toEqual([...shared('SchedulerLogGroup'), sendDeadLetters])
+  expect(abilities(prod, 'TickRole')).toEqual(['lambda:InvokeFunction SchedulerLambdaFunction.Arn'])
+  expect(ofType(prod, 'AWS::IAM::Role')).toHaveLength(5)
+})
+
+test('a secret of Secrets Manager is read by its ARN alone', () => {
+  expect(abilities(dev, 'RunnerRole')).toContain(`secretsmanager:GetSecretValue ${secretArn}`)
+  expect(JSON.stringify(dev)).not.toContain('ssm:GetParameter')
+})
+
+test('runners are limited in prod, and not in dev', () => {
+  const limitOf = (template: Record<string, Resource>) =>
+    template['RunnerLambdaFunction']?.Properties['ReservedConcurrentExecutions']
+  expect([limitOf(prod), limitOf(dev)]).toEqual([10, undefined])
+})
+
+test('wakes know the runner of every queue that has one', () => {
+  for (const [, { Properties }] of ofType(prod, 'AWS::Lambda::Function')) {
+    expect(Properties['Environment']).toMatchObject({
+      Variables: {
+        IZTA_RUNNERS: 'default=izta-prod-runner,feeds=izta-prod-feeds-runner',
+        IZTA_DEPLOYED_AT: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
+      },
+    })
+  }
+})
