@@ -75,8 +75,11 @@ describe('definitions in code', () => {
   })
 
   test('a definition that changes during an outage keeps the slots that were missed', async () => {
-    await make([every(10, { payload: 1, missed: 'all' })]).tick()
-    await clock.advance({ minutes: 45 })
+    const old = make([every(10, { payload: 1, missed: 'all' })])
+    await old.tick()
+    await clock.advance({ minutes: 10 })
+    await drain(old)
+    await clock.advance({ minutes: 35 })
     const changed = make([every(10, { payload: 2, missed: 'all' })])
     await changed.tick()
     expect(await minutes()).toEqual([10, 20, 30, 40, 50])
