@@ -1,7 +1,7 @@
 // The public API: define jobs and schedules, enqueue, read, and run in process.
 export { createIzta, type Izta } from './client/izta.ts'
 export type { CancelOutcome, RetryOutcome } from './client/change.ts'
-export type { Enqueued, EnqueueItem, EnqueueStatement } from './client/enqueue.ts'
+export type { Enqueued, EnqueueItem, EnqueueStatement, SharedEnqueueOptions } from './client/enqueue.ts'
 export type { ListOptions, StatusCounts, TaskPage } from './client/read.ts'
 export type { Schedules } from './client/schedules.ts'
 export type { Clock } from './clock.ts'

@@ -97,7 +97,7 @@ test('every block compiles', async () => {
     )
   })
   expect(output.replaceAll(`${folder}/`, '')).toBe('')
-})
+}, 120_000)
 
 test.for(blocks.filter(({ isRun }) => isRun))('$name runs', async ({ name, code }) => {
   vi.stubGlobal('databaseUrl', url)

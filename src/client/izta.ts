@@ -12,6 +12,10 @@ export interface Izta extends Enqueuing, Reading, Changing, Configured {
   /**
    * Brings the schema up to date and stores the queues and schedules of the definitions. Safe to run at any time and
    * by several at once; run it when deploying, never when a function starts.
+   *
+   * @throws {SchemaTooNewError} when a newer izta has changed the schema in a way that this version cannot work with.
+   * @throws {PayloadError} when the job of a schedule refuses its payload.
+   * @throws {DatabaseError} when a migration fails; those before it stay applied.
    */
   migrate(): Promise<{ readonly applied: readonly string[] }>
   /** Calls `listener` for each event of this process; returns what ends that. See docs/telemetry.md. */
