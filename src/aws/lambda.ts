@@ -1,10 +1,13 @@
-// `izta/lambda`: the handlers of the three functions.
+// `izta/lambda`: the handlers of the three functions, wakes by invocation, and a database whose URL is a secret.
+export { AwsError, type AwsCredentials, type AwsOptions } from './api.ts'
 export {
   createEnqueueHandler,
   type EnqueueHandler,
   type EnqueueHandlerOptions,
   type EnqueueHttpResponse,
 } from './enqueue-handler.ts'
+export { invokeWake, type InvokeWakeOptions } from './invoke-wake.ts'
+export { secretDatabase, type SecretDatabaseOptions } from './secret.ts'
 export type { EnqueueAnswer, EnqueueIssue } from './enqueue-request.ts'
 export {
   createRunnerHandler,
