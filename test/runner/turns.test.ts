@@ -4,6 +4,7 @@ import {
   DatabaseError,
   DatabaseUnreachableError,
   defineJob,
+  type Clock,
   type Database,
   type Izta,
 } from 'izta'
@@ -47,6 +48,15 @@ const lost = () =>
   new DatabaseUnreachableError('database-unreachable', 'no answer', { retryable: true, outcome: 'unknown' })
 const unreachable = () =>
   new DatabaseUnreachableError('database-unreachable', 'not there', { retryable: true })
+
+/** Pauses between tries take a twentieth of their time. */
+const hurried: Clock = {
+  now: () => 20 * performance.now(),
+  after(ms, callback) {
+    const timer = setTimeout(callback, ms / 20)
+    return () => clearTimeout(timer)
+  },
+}
 
 const runs: string[] = []
 beforeEach(() => void runs.splice(0))
@@ -269,7 +279,7 @@ test('answers lost at random: every task runs once', async () => {
     if (fate < 0.3) throw lost()
     return rows
   })
-  const izta = createIzta({ database: wrapped, jobs: [note], log })
+  const izta = createIzta({ database: wrapped, jobs: [note], log, clock: hurried })
   await Promise.all([invoke(izta).done, invoke(izta).done, invoke(izta).done])
   expect(new Set(runs).size).toBe(200)
   expect(runs).toHaveLength(200)
@@ -290,13 +300,81 @@ test('in a database whose default is repeatable read, runs side by side run ever
 })
 const strict = testDatabase({ isolation: 'repeatable read' })
 
+test('a settle waits for a row that somebody has locked, instead of leaving it out and running the task again', async () => {
+  const gate = Promise.withResolvers<void>()
+  const begun = Promise.withResolvers<void>()
+  let count = 0
+  const locked = defineJob({
+    id: 'locked',
+    async run() {
+      count++
+      begun.resolve()
+      await gate.promise
+    },
+  })
+  const settling = Promise.withResolvers<void>()
+  const { wrapped } = between((statement, send) => {
+    if (settledIn(statement) > 0) settling.resolve()
+    return send(statement)
+  })
+  const izta = createIzta({ database: wrapped, jobs: [locked], log })
+  const { id } = await createIzta({ database, jobs: [locked], log }).enqueue(locked)
+  const run = invoke(izta)
+  await begun.promise
+  const stranger = await connect()
+  await stranger.query('begin')
+  await stranger.query('select from izta.task where id = $1 for update', [id])
+  gate.resolve()
+  await settling.promise
+  await stranger.query('commit')
+  expect(await run.done).toMatchObject({ claimed: 1, finished: 1 })
+  expect(count).toBe(1)
+})
+
+test('a claim asks for no more than the adapter can carry back', async () => {
+  const { wrapped, statements } = between()
+  const narrow: Database = { ...wrapped, replyLimitBytes: 4000 }
+  const bulky = defineJob({ id: 'bulky', payload: z.string(), run: () => {} })
+  await createIzta({ database, jobs: [bulky], log }).enqueueMany(
+    bulky,
+    Array.from({ length: 9 }, () => 'x'.repeat(998)),
+  )
+  const claims: number[] = []
+  const izta = createIzta({ database: narrow, jobs: [bulky], log })
+  izta.on('turn.completed', ({ claimed }) => claims.push(claimed))
+  expect(await invoke(izta).done).toMatchObject({ finished: 9 })
+  expect(statements[0]?.values[4]).toBe('2000')
+  expect(Math.max(...claims)).toBe(2)
+})
+
+test('runs that share places run no more handlers at once than there are places', async () => {
+  let running = 0
+  let most = 0
+  const counted = defineJob({
+    id: 'counted',
+    async run() {
+      most = Math.max(most, ++running)
+      await new Promise(setImmediate)
+      running--
+    },
+  })
+  const izta = createIzta({ database, jobs: [counted], log })
+  await izta.enqueueMany(Array.from({ length: 60 }, () => [counted] as const))
+  const places = createPlaces(3)
+  const summaries = await Promise.all([invoke(izta, { places }).done, invoke(izta, { places }).done])
+  expect(summaries[0].finished + summaries[1].finished).toBe(60)
+  expect(most).toBe(3)
+})
+
 test('a statement rolled back because of a concurrent one is repeated', async () => {
   await enqueueNotes(3)
   const { wrapped } = between(async (statement, send, count) => {
     if (count <= 3) throw new DatabaseError('serialization', 'again', { retryable: true, sqlState: '40001' })
     return send(statement)
   })
-  expect(await invoke(createIzta({ database: wrapped, jobs: [note], log })).done).toMatchObject({
+  expect(
+    await invoke(createIzta({ database: wrapped, jobs: [note], log, clock: hurried })).done,
+  ).toMatchObject({
     finished: 3,
   })
 })
@@ -306,7 +384,7 @@ test('a database that is unreachable the whole time: the run rejects, and the ta
   const { wrapped } = between(async () => {
     throw unreachable()
   })
-  const run = invoke(createIzta({ database: wrapped, jobs: [note], log }))
+  const run = invoke(createIzta({ database: wrapped, jobs: [note], log, clock: hurried }))
   await expect(run.done).rejects.toThrow(DatabaseUnreachableError)
   expect(await drain(plain)).toMatchObject({ finished: 3 })
 })
@@ -321,7 +399,7 @@ test('an outage while tasks run: what has ended is settled when the database is 
     }
     return send(statement)
   })
-  const summary = await invoke(createIzta({ database: wrapped, jobs: [note], log })).done
+  const summary = await invoke(createIzta({ database: wrapped, jobs: [note], log, clock: hurried })).done
   expect(summary).toMatchObject({ claimed: 3, finished: 3 })
   expect(failures).toBe(12)
   expect(runs).toHaveLength(3)
