@@ -1,0 +1,3 @@
+import { createSchedulerHandler } from 'izta/lambda'
+import { izta } from './izta.ts'
+export const handler = createSchedulerHandler({ izta })
