@@ -20,7 +20,7 @@ export interface RunSummary {
   readonly more: boolean
 }
 
-export type RunCounts = { -readonly [Name in Exclude<keyof RunSummary, 'stuck' | 'more'>]: RunSummary[Name] }
+type RunCounts = { -readonly [Name in Exclude<keyof RunSummary, 'stuck' | 'more'>]: RunSummary[Name] }
 
 export interface Report {
   readonly counts: RunCounts

@@ -60,10 +60,9 @@ test('an enqueue in the same process starts its task at once, without waiting fo
   izta.on('task.finished', () => finished.resolve())
   await using _runner = startRunner(izta, { pollSeconds: 3600 })
   await idle(izta)
-  const startedAt = performance.now()
   await izta.enqueue(note, 1)
+  // The next poll is an hour away.
   await finished.promise
-  expect(performance.now() - startedAt).toBeLessThan(1000)
 })
 
 /** Resolves after two empty claims: the runner believes that nothing is due. */

@@ -168,7 +168,8 @@ test('with a clock that stands still a run waits for its last look, and finds wh
   await turn
   let over = false
   void run.done.finally(() => (over = true))
-  for (let n = 0; n < 20 && !over; n++) await clock.advance({ milliseconds: 50 })
+  // oxlint-disable-next-line no-await-in-loop, typescript/no-unnecessary-condition -- until it has left
+  while (!over) await clock.advance({ milliseconds: 50 })
   expect(await run.done).toMatchObject({ finished: 1, more: false })
 })
 const clocked = testDatabase()
