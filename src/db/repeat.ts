@@ -1,6 +1,6 @@
 // Runs a statement again while the database is unreachable or busy, and knows when it may have run already.
 
-import { pause, type Clock } from '../clock.ts'
+import { pause, systemClock, type Clock } from '../clock.ts'
 import type { DatabaseError } from '../errors.ts'
 import type { Database, Row, Statement } from './database.ts'
 import { isDatabaseError } from './transient.ts'
@@ -14,6 +14,8 @@ export interface RepeatOptions {
   readonly signal?: AbortSignal
   /** On the clock's scale: no pause goes beyond it. */
   readonly deadlineMs?: number
+  /** Measures the pauses. A database needs real time to come back, also where a test has stopped the clock. */
+  readonly pauseClock?: Clock
 }
 
 export interface RepeatedReply {
@@ -32,7 +34,12 @@ export async function repeat(
   build: (isRepeat: boolean) => Statement,
   options: RepeatOptions = {},
 ): Promise<RepeatedReply> {
-  const { attempts = repeatDefaults.attempts, signal, deadlineMs = Infinity } = options
+  const {
+    attempts = repeatDefaults.attempts,
+    signal,
+    deadlineMs = Infinity,
+    pauseClock = systemClock,
+  } = options
   let lost: DatabaseError | undefined
   // oxlint-disable no-await-in-loop -- a try follows the one before
   for (let attempt = 1; ; attempt++) {
@@ -44,7 +51,7 @@ export async function repeat(
       if (error.outcome === 'unknown') lost = error
       const pauseMs = pauseAfter(attempt)
       if (attempt >= attempts || clock.now() + pauseMs >= deadlineMs) throw lost ?? error
-      await pause(clock, pauseMs, signal)
+      await pause(pauseClock, pauseMs, signal)
       if (signal?.aborted) throw lost ?? error
     }
   }

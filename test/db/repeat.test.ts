@@ -1,7 +1,7 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import type { Clock } from '../../src/clock.ts'
 import type { Database, Row, Statement } from '../../src/db/database.ts'
-import { repeat, repeatDefaults } from '../../src/db/repeat.ts'
+import { repeat as repeatStatement, repeatDefaults, type RepeatOptions } from '../../src/db/repeat.ts'
 import { DatabaseError, type StatementOutcome } from '../../src/errors.ts'
 
 afterEach(() => {
@@ -40,6 +40,11 @@ function instantClock(): Clock & { readonly pauses: number[] } {
       return () => undefined
     },
   }
+}
+
+/** Pauses are measured by the same clock as the deadline. */
+function repeat(database: Database, clock: Clock, make: typeof build, options: RepeatOptions = {}) {
+  return repeatStatement(database, clock, make, { ...options, pauseClock: clock })
 }
 
 const build = (isRepeat: boolean): Statement => ({ text: isRepeat ? 'repeat' : 'first', values: [] })
@@ -117,4 +122,11 @@ test('a signal ends the pause and no further try is made', async () => {
   controller.abort()
   await expect(reply).rejects.toMatchObject({ outcome: 'unknown' })
   expect(database.sent).toHaveLength(1)
+})
+
+test('a clock that a test has stopped does not stop the pauses', async () => {
+  const stopped: Clock = { now: () => 0, after: () => () => undefined }
+  vi.spyOn(Math, 'random').mockReturnValue(0)
+  const reply = await repeatStatement(scripted(failed('not-applied'), []), stopped, build)
+  expect(reply.rows).toEqual([])
 })
