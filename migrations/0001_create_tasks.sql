@@ -32,6 +32,7 @@ create table izta.task (
   slot timestamptz,
   created_at timestamptz not null,
   errors json[],
+  trace text,                              -- W3C traceparent of what enqueued it
   constraint task_pkey primary key (id),
   constraint task_priority_check check (priority between 0 and 9),
   constraint task_key_until_check check (key_until is null or (key_until in ('started', 'finished') and key is not null))

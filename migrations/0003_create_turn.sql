@@ -32,11 +32,12 @@ create function izta.turn_1(
   p_ids uuid[], p_claims integer[], p_kinds text[], p_bodies text[], p_delays_ms bigint[], p_keep_seconds bigint[],
   p_watch uuid[],
   c_parents integer[], c_ids uuid[], c_queues text[], c_jobs text[], c_payloads text[], c_priorities smallint[],
-  c_max_attempts smallint[], c_delays_ms bigint[], c_run_at timestamptz[], c_keys text[], c_key_until text[])
+  c_max_attempts smallint[], c_delays_ms bigint[], c_run_at timestamptz[], c_keys text[], c_key_until text[], c_traces text[])
 returns table (
   "row" text, id uuid, queue text, job text, key text, payload json, priority smallint, attempt smallint,
   max_attempts smallint, losses smallint, claims integer, cancel boolean, skip_overlap boolean, parent uuid,
-  schedule text, slot_ms bigint, created_ms bigint, due_ms bigint, waited_ms bigint)
+  schedule text, slot_ms bigint, created_ms bigint, due_ms bigint, waited_ms bigint,
+  trace text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -124,12 +125,12 @@ begin
       end loop;
       with made as (
         insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until,
-          parent, created_at)
+          parent, created_at, trace)
         select c.id, c.queue, c.job, c.payload::json, c.priority, c.max_attempts, w.at, w.at, c.key, c.key_until,
-          p_ids[c.parent], v_now
+          p_ids[c.parent], v_now, c.trace
         from unnest(c_parents, c_ids, c_queues, c_jobs, c_payloads, c_priorities, c_max_attempts, c_delays_ms,
-          c_run_at, c_keys, c_key_until)
-          as c(parent, id, queue, job, payload, priority, max_attempts, delay_ms, run_at, key, key_until)
+          c_run_at, c_keys, c_key_until, c_traces)
+          as c(parent, id, queue, job, payload, priority, max_attempts, delay_ms, run_at, key, key_until, trace)
         cross join lateral (select coalesce(c.run_at, v_now + c.delay_ms * interval '1 ms') as at) w
         where v_finished[c.parent]
         -- One order for everybody, or two inserts of mixed keys deadlock.
@@ -241,7 +242,8 @@ begin
       returning 'claimed', t.id, t.queue, t.job, t.key, t.payload, t.priority, t.attempt, t.max_attempts, t.losses,
         t.claims, t.cancel, t.skip_overlap, t.parent, t.schedule, (date_part('epoch', t.slot) * 1000)::bigint,
         (date_part('epoch', t.created_at) * 1000)::bigint, (date_part('epoch', t.due_at) * 1000)::bigint,
-        (date_part('epoch', v_now - t.due_at) * 1000)::bigint;
+        (date_part('epoch', v_now - t.due_at) * 1000)::bigint,
+        t.trace;
 
     -- Nothing due: the next enqueue must wake a runner again. Never waits behind somebody else's lock.
     if not found and exists (

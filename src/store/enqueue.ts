@@ -16,6 +16,8 @@ export interface NewTask {
   readonly runAt: Date | undefined
   readonly key: string | undefined
   readonly keyUntil: 'finished' | 'started' | undefined
+  /** W3C traceparent of what enqueues it. */
+  readonly trace?: string | undefined
 }
 
 /** The status of an unfinished task `t`. */
@@ -38,24 +40,27 @@ export function taskColumns(tasks: readonly NewTask[]): string[] {
     instantArray(tasks.map((task) => task.runAt)),
     textArray(tasks.map((task) => task.key ?? null)),
     textArray(tasks.map((task) => task.keyUntil ?? null)),
+    textArray(tasks.map((task) => task.trace ?? null)),
   ]
 }
 
 // Inserts what neither exists nor has its key taken; names the holders of the rest. Identity goes before the key: a
 // repeat is told of its own task, not of a later one with the same key.
-// Served by task_pkey, task_key and, where ids may have been used before ($11), history_pkey.
+// Served by task_pkey, task_key and, where ids may have been used before ($12), history_pkey.
 const made = `
 with input as materialized (
   select *
   from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], $7::bigint[],
-    $8::timestamptz[], $9::text[], $10::text[]) with ordinality
-    as i(id, queue, job, payload, priority, max_attempts, delay_ms, run_at, key, key_until, n)),
+    $8::timestamptz[], $9::text[], $10::text[], $11::text[]) with ordinality
+    as i(id, queue, job, payload, priority, max_attempts, delay_ms, run_at, key, key_until, trace, n)),
 made as (
-  insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until, created_at)
-  select i.id, i.queue, i.job, i.payload::json, i.priority, i.max_attempts, w.at, w.at, i.key, i.key_until, izta.now()
+  insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until, created_at,
+    trace)
+  select i.id, i.queue, i.job, i.payload::json, i.priority, i.max_attempts, w.at, w.at, i.key, i.key_until, izta.now(),
+    i.trace
   from input i
   cross join lateral (select coalesce(i.run_at, izta.now() + i.delay_ms * interval '1 ms') as at) w
-  where not ($11::boolean and exists (select from izta.history h where h.id = i.id))
+  where not ($12::boolean and exists (select from izta.history h where h.id = i.id))
   -- One order for everybody, or two inserts of mixed keys deadlock.
   order by i.job, i.key, i.id
   on conflict do nothing
@@ -66,7 +71,7 @@ refused as (
   left join lateral (
     select t.id, ${unfinishedStatus} as status from izta.task t where t.id = i.id
     union all
-    select h.id, h.status from izta.history h where $11::boolean and h.id = i.id
+    select h.id, h.status from izta.history h where $12::boolean and h.id = i.id
     union all
     select t.id, ${unfinishedStatus} from izta.task t
     where i.key_until is not null and t.job = i.job and t.key = i.key and t.key_until is not null

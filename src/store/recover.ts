@@ -24,7 +24,7 @@ select t.id, t.queue, t.job, t.key, t.payload, t.priority, t.attempt, t.max_atte
   t.skip_overlap, t.parent, t.schedule, (date_part('epoch', t.slot) * 1000)::bigint as slot_ms,
   (date_part('epoch', t.created_at) * 1000)::bigint as created_ms,
   (date_part('epoch', t.due_at) * 1000)::bigint as due_ms,
-  (date_part('epoch', izta.now() - t.due_at) * 1000)::bigint as waited_ms
+  (date_part('epoch', izta.now() - t.due_at) * 1000)::bigint as waited_ms, t.trace
 ${heldRange}
 where t.id <> all ($4::uuid[])
 limit 1000`

@@ -51,6 +51,8 @@ export interface ClaimedTask {
   readonly dueAt: Date
   /** Time between due and claimed. */
   readonly waitedMs: number
+  /** W3C traceparent of what enqueued it. */
+  readonly trace: string | undefined
 }
 
 export interface TurnRequest {
@@ -84,7 +86,7 @@ select *
 from izta.turn_1($1::uuid, $2::bigint, $3::text[], $4::integer, $5::bigint,
   $6::uuid[], $7::integer[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::uuid[],
   $13::integer[], $14::uuid[], $15::text[], $16::text[], $17::text[], $18::smallint[], $19::smallint[], $20::bigint[],
-  $21::timestamptz[], $22::text[], $23::text[])`
+  $21::timestamptz[], $22::text[], $23::text[], $24::text[])`
 
 export function turnStatement(request: TurnRequest): Statement {
   const { outcomes } = request
@@ -167,5 +169,6 @@ export function readClaimedTask(row: Row): ClaimedTask {
     enqueuedAt: instant(row, 'created_ms'),
     dueAt: instant(row, 'due_ms'),
     waitedMs: integer(row, 'waited_ms'),
+    trace: optionalText(row, 'trace'),
   }
 }

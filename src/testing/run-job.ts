@@ -94,6 +94,7 @@ export async function runJob<J extends AnyJob>(
     enqueuedAt: now,
     dueAt: now,
     waitedMs: 0,
+    trace: undefined,
   }
   const execution = execute(task, job, { ...limits, clock: systemClock, log, stopAtMs: Infinity })
   const abort = () => execution.stop('cancelled')
