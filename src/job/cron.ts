@@ -1,5 +1,5 @@
 // Cron expressions: what may be written, and the five fields it comes to.
-import { z } from 'zod'
+import * as z from 'zod'
 import { DefinitionError } from '../errors.ts'
 import { checkOptions, showValue } from '../options.ts'
 
@@ -13,15 +13,15 @@ export type CronField = number | readonly number[] | string
  */
 export interface CronFields {
   /** 0 to 59. */
-  minute?: CronField
+  minute?: CronField | undefined
   /** 0 to 23. */
-  hour?: CronField
+  hour?: CronField | undefined
   /** 1 to 31, or `'L'` for the month's last day. */
-  dayOfMonth?: CronField
+  dayOfMonth?: CronField | undefined
   /** 1 to 12, or `'JAN'` to `'DEC'`. */
-  month?: CronField
+  month?: CronField | undefined
   /** 0 to 7 (0 and 7 are Sunday) or `'SUN'` to `'SAT'`; `'5L'` is the month's last Friday, `'5#2'` its second. */
-  dayOfWeek?: CronField
+  dayOfWeek?: CronField | undefined
 }
 
 const refusal = (subject: string, reason: string) => new DefinitionError(`${subject}: ${reason}.`)
@@ -144,7 +144,7 @@ function itemValues(subject: string, field: FieldRange, item: string, alone: boo
     throw refusal(subject, `"${item}" would be random and another in each process: write the value out`)
   }
   if (field === dayOfMonthField && item === 'L') return [last]
-  const [, weekday, nth] = (field === dayOfWeekField && /^(\w+?)(?:L|#([1-5]))$/.exec(item)) || []
+  const [, weekday, nth] = field === dayOfWeekField ? (/^(\w+?)(?:L|#([1-5]))$/.exec(item) ?? []) : []
   if (weekday !== undefined) {
     if (nth !== undefined && !alone) {
       throw refusal(subject, `"${item}" must stand alone: remove the other days`)

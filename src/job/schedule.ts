@@ -1,5 +1,5 @@
 // Schedules: when a job is to run by itself, checked where it is defined and stored as plain JSON.
-import { z } from 'zod'
+import * as z from 'zod'
 import { DefinitionError } from '../errors.ts'
 import { checkOptions, namePattern, nameRule, showValue } from '../options.ts'
 import { cronText, type CronFields } from './cron.ts'
@@ -9,10 +9,10 @@ export type { CronField, CronFields } from './cron.ts'
 
 /** A span of time; its parts are added up. At least one minute and at most ten years (3,650 days). */
 export interface ScheduleInterval {
-  days?: number
-  hours?: number
-  minutes?: number
-  seconds?: number
+  days?: number | undefined
+  hours?: number | undefined
+  minutes?: number | undefined
+  seconds?: number | undefined
 }
 
 export type MissedPolicy = 'once' | 'skip' | 'all'
@@ -24,19 +24,19 @@ interface CommonOptions<J extends AnyJob> {
   /** The job that each slot makes a task of. */
   job: J
   /** @default the job's queue */
-  queue?: string
+  queue?: string | undefined
   /** 0 (first) to 9 (last). @default the job's priority */
-  priority?: number
+  priority?: number | undefined
   /** Runs that may fail before a task has failed, from 1 to 32,767. @default the job's maxAttempts */
-  maxAttempts?: number
+  maxAttempts?: number | undefined
   /**
    * What becomes of slots that passed while nothing could plan them (an outage, a pause): one task for the latest,
    * none, or one for each of the latest 100.
    * @default 'once'
    */
-  missed?: MissedPolicy
+  missed?: MissedPolicy | undefined
   /** Whether a slot may start while the task of an earlier one has not ended. @default 'allow' */
-  overlap?: OverlapPolicy
+  overlap?: OverlapPolicy | undefined
 }
 
 interface CronOptions {
@@ -52,7 +52,7 @@ interface CronOptions {
    * first instant after it, and a time that comes twice only once, at the first.
    * @default 'UTC'
    */
-  timeZone?: string
+  timeZone?: string | undefined
   every?: never
   anchor?: never
 }
@@ -61,14 +61,14 @@ interface EveryOptions {
   /** Distance between slots. They are counted from `anchor` and do not drift with the duration of the runs. */
   every: ScheduleInterval
   /** Any instant that is to be a slot, in whole seconds; slots before it count too. @default the Unix epoch */
-  anchor?: Date
+  anchor?: Date | undefined
   cron?: never
   timeZone?: never
 }
 
 /** The payload may be left out where the job's schema allows `undefined`. It is checked when the schedule is stored. */
 type PayloadOption<J extends AnyJob> =
-  undefined extends PayloadInput<J> ? { payload?: PayloadInput<J> } : { payload: PayloadInput<J> }
+  undefined extends PayloadInput<J> ? { payload?: PayloadInput<J> | undefined } : { payload: PayloadInput<J> }
 
 /** What `defineSchedule` takes: the job and its payload, and either `cron` or `every`. */
 export type ScheduleOptions<J extends AnyJob> = CommonOptions<J> &
@@ -121,7 +121,7 @@ const scheduleOptions = z.strictObject({
  * @example
  * ```ts
  * import { defineJob, defineSchedule } from 'izta'
- * import { z } from 'zod'
+ * import * as z from 'zod'
  *
  * const report = defineJob({ id: 'report', payload: z.object({ to: z.string() }) })
  *

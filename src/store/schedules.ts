@@ -1,5 +1,6 @@
 // Schedules as they are stored: list, pause, resume, remove, trigger.
 import type { Row, Statement } from '../db/database.ts'
+import { decodePayload } from '../job/json.ts'
 import { flag, integer, json, optionalInstant, optionalText, text } from './encode.ts'
 
 const list = `
@@ -41,7 +42,7 @@ export const readSchedules = (rows: readonly Row[]): ScheduleInfo[] =>
     name: text(row, 'name'),
     app: optionalText(row, 'app'),
     job: text(row, 'job'),
-    payload: JSON.parse(text(row, 'payload')) as unknown,
+    payload: decodePayload(text(row, 'payload')),
     queue: text(row, 'queue'),
     priority: integer(row, 'priority'),
     maxAttempts: integer(row, 'max_attempts'),

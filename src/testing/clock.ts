@@ -5,11 +5,11 @@ import { defaults } from '../defaults.ts'
 
 /** A span of time; the parts add up. */
 export interface Span {
-  days?: number
-  hours?: number
-  minutes?: number
-  seconds?: number
-  milliseconds?: number
+  days?: number | undefined
+  hours?: number | undefined
+  minutes?: number | undefined
+  seconds?: number | undefined
+  milliseconds?: number | undefined
 }
 
 /** Stands still until it is moved. Pass it to `createIzta({ clock })`. */
@@ -25,9 +25,9 @@ export interface TestClock extends Clock {
 export interface TestClockOptions {
   database: Database
   /** @default 'izta' */
-  schema?: string
+  schema?: string | undefined
   /** Where the clock starts. @default 2030-01-01T00:00:00Z */
-  at?: Date
+  at?: Date | undefined
 }
 
 // Test databases only: from now on every due time, lease and slot of this database follows the row.

@@ -249,7 +249,7 @@ describe('an interval rule', () => {
     [
       'a negative part',
       { hours: 1, minutes: -5 },
-      'option "minutes": too small: expected number to be >=0; got -5',
+      'option "minutes": expected a whole number of at least 0; got -5.',
     ],
     ['NaN', { minutes: Number.NaN }, 'got NaN'],
     ['Infinity', { minutes: Infinity }, 'got Infinity'],

@@ -11,7 +11,7 @@ export interface NeonOptions {
   /** `postgres://user:password@host/app`; a function is called for each statement, so let it cache. */
   connectionString: string | (() => string | Promise<string>)
   /** Seconds to wait for the reply to a statement, above 0. @default 30 */
-  fetchTimeoutSeconds?: number
+  fetchTimeoutSeconds?: number | undefined
 }
 
 /** Defaults of `neonDatabase`, and what Neon's proxy can carry: https://neon.com/docs/serverless/serverless-driver */
