@@ -1,0 +1,23 @@
+// What the drain costs over Neon's HTTP protocol, on loopback.
+import { interleave, izta } from '../bench.ts'
+import { comparedRows, type Measure } from '../measure.ts'
+
+const overHttp = { label: 'izta, Neon HTTP', queue: 'izta', options: { driver: 'neon' } } as const
+const overTcp = { ...izta, label: 'izta, TCP' }
+
+export const drainHttp: Measure = {
+  name: 'drain-http',
+  title: 'the drain over the Neon HTTP protocol on loopback, against TCP',
+  async run(bench) {
+    const options = { tasks: bench.size(100_000, 5000) }
+    const compared = await interleave(
+      bench,
+      'drain',
+      options,
+      overTcp,
+      [overHttp],
+      ({ perSecond }) => perSecond,
+    )
+    return comparedRows(compared, 'tasks/s', { [overHttp.label]: { of: 'ratio', atLeast: 0.6 } })
+  },
+}

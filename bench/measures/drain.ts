@@ -1,0 +1,28 @@
+// How fast a full queue becomes empty: no-op tasks, one process, the full API.
+import { bullmq, graphileWorker, interleave, izta, iztaCrate, iztaKept, pgBoss, river } from '../bench.ts'
+import { comparedRows, ratioRow, type Measure } from '../measure.ts'
+
+export const drainFinished: Measure = {
+  name: 'drain',
+  title: '300,000 no-op tasks, one process: finished rows not kept, and with results in history',
+  async run(bench) {
+    const contenders = await bench.present([izta, iztaKept, pgBoss, river, bullmq, iztaCrate])
+    const options = { tasks: bench.size(300_000, 5000) }
+    const compared = await interleave(
+      bench,
+      'drain',
+      options,
+      graphileWorker,
+      contenders,
+      ({ perSecond }) => perSecond,
+    )
+    return [
+      ...comparedRows(compared, 'tasks/s', {
+        [izta.label]: { of: 'ratio', atLeast: 2 },
+        [iztaKept.label]: { of: 'ratio', atLeast: 1.25 },
+      }),
+      ...ratioRow(compared, iztaKept.label, pgBoss.label, 'tasks/s', { of: 'ratio', atLeast: 1.5 }),
+      ...ratioRow(compared, iztaKept.label, river.label, 'tasks/s', { of: 'ratio', atLeast: 2 }),
+    ]
+  },
+}

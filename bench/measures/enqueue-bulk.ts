@@ -1,0 +1,24 @@
+// Enqueue in calls of 1,000 through the API, with the schema check.
+import { graphileWorker, interleave, izta, pgBoss } from '../bench.ts'
+import { comparedRows, ratioRow, type Measure } from '../measure.ts'
+
+export const enqueueBulk: Measure = {
+  name: 'enqueue-bulk',
+  title: '100,000 tasks in calls of 1,000',
+  async run(bench) {
+    const contenders = await bench.present([izta, pgBoss])
+    const options = { tasks: bench.size(100_000, 10_000) }
+    const compared = await interleave(
+      bench,
+      'enqueue',
+      options,
+      graphileWorker,
+      contenders,
+      ({ perSecond }) => perSecond,
+    )
+    return [
+      ...comparedRows(compared, 'tasks/s', { [izta.label]: { of: 'ratio', atLeast: 2 } }),
+      ...ratioRow(compared, izta.label, pgBoss.label, 'tasks/s', { of: 'ratio', atLeast: 2 }),
+    ]
+  },
+}
