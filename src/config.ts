@@ -6,10 +6,10 @@ import { defaults } from './defaults.ts'
 import { DefinitionError } from './errors.ts'
 import { isImplemented, isJob, type AnyJob } from './job/job.ts'
 import type { Schedule } from './job/schedule.ts'
-import { consoleLogger, type Logger } from './log.ts'
+import { consoleLogger, scoped, type Logger } from './log.ts'
 import { checkOptions, nameSchema } from './options.ts'
 import { tellTooNew } from './store/version.ts'
-import { createEvents, type Events } from './telemetry.ts'
+import { createEvents, measured, type Events } from './telemetry.ts'
 import { createWakes, type Wake, type Wakes } from './wake.ts'
 
 /** What `createIzta` takes. */
@@ -37,6 +37,12 @@ export interface IztaOptions {
   wake?: Wake | undefined
   /** @default one JSON object a line on the console */
   log?: Logger | undefined
+  /**
+   * Whether log lines quote what handlers throw; if not, they name its class and a code. Declared errors and what a
+   * schema says of a value are never quoted.
+   * @default true
+   */
+  logMessages?: boolean | undefined
   /** Local time for timeouts and pauses; replaced by the clock of `izta/testing`. @default the process's clock */
   clock?: Clock | undefined
 }
@@ -59,6 +65,7 @@ export interface ResolvedConfig {
   readonly wakes: Wakes
   readonly events: Events
   readonly log: Logger
+  readonly logMessages: boolean
   readonly clock: Clock
 }
 
@@ -114,6 +121,7 @@ const iztaOptions = z.strictObject({
     'warn',
     'error',
   ).optional(),
+  logMessages: z.boolean().default(true),
   clock: thing<Clock>('an object with the methods now and after', 'now', 'after').optional(),
 })
 
@@ -135,10 +143,11 @@ export function resolveConfig(options: IztaOptions): ResolvedConfig {
     options,
     (_, message) => new DefinitionError(message),
   )
-  const log = checked.log ?? consoleLogger()
+  const log = scoped(checked.log ?? consoleLogger())
+  const clock = checked.clock ?? systemClock
   const events = createEvents(log)
   return {
-    database: tellTooNew(inSchema(checked.database, checked.schema)),
+    database: measured(tellTooNew(inSchema(checked.database, checked.schema)), events, clock),
     givenDatabase: checked.database,
     schema: checked.schema,
     app: checked.app ?? environment('IZTA_APP') ?? 'izta',
@@ -150,7 +159,8 @@ export function resolveConfig(options: IztaOptions): ResolvedConfig {
     wakes: createWakes(checked.wake, events, log),
     events,
     log,
-    clock: checked.clock ?? systemClock,
+    logMessages: checked.logMessages,
+    clock,
   }
 }
 
@@ -194,7 +204,10 @@ export function environment(name: string): string | undefined {
 }
 
 /** The environment for a child process: this one's, with some variables set. */
-export const environmentWith = (variables: Record<string, string>): NodeJS.ProcessEnv => ({ ...process.env, ...variables })
+export const environmentWith = (variables: Record<string, string>): NodeJS.ProcessEnv => ({
+  ...process.env,
+  ...variables,
+})
 
 function environmentInstant(name: string): Date | undefined {
   const text = environment(name)

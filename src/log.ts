@@ -1,4 +1,5 @@
 // Structured logs: a port that pino, Powertools and console-like loggers fit, and the default on the console.
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { readableMessage } from './thrown.ts'
 
 /** A logger: a sentence and its facts. */
@@ -34,6 +35,26 @@ export function withFacts(log: Logger, shared: Record<string, unknown>): Logger 
     info: (message, facts) => log.info(message, { ...shared, ...facts }),
     warn: (message, facts) => log.warn(message, { ...shared, ...facts }),
     error: (message, facts) => log.error(message, { ...shared, ...facts }),
+  }
+}
+
+const scope = new AsyncLocalStorage<Record<string, unknown>>()
+
+/** Every line that a scoped logger writes until `work` has ended carries these facts, whoever writes it. */
+export const inLogScope = <T>(facts: Record<string, unknown>, work: () => T): T =>
+  scope.run({ ...scope.getStore(), ...facts }, work)
+
+/** A logger that adds the facts of the scope it is called in. */
+export function scoped(log: Logger): Logger {
+  const merged = (facts: Record<string, unknown> | undefined) => {
+    const shared = scope.getStore()
+    return shared === undefined ? facts : { ...shared, ...facts }
+  }
+  return {
+    debug: (message, facts) => log.debug(message, merged(facts)),
+    info: (message, facts) => log.info(message, merged(facts)),
+    warn: (message, facts) => log.warn(message, merged(facts)),
+    error: (message, facts) => log.error(message, merged(facts)),
   }
 }
 

@@ -132,6 +132,7 @@ export async function scheduleRow(
 export async function planSchedules(config: ResolvedConfig): Promise<number> {
   let made = 0
   let dropped = 0
+  let lagMs = 0
   let page: PlannableSchedule[]
   let lastName = ''
   do {
@@ -140,22 +141,28 @@ export async function planSchedules(config: ResolvedConfig): Promise<number> {
     const plans = page.flatMap((schedule) => planOf(schedule, config))
     const planned =
       plans.length === 0 ? new Map<string, number>() : readMade(await run(config, planStatement(plans)))
-    for (const { name, missed, droppedSlots } of plans) {
+    for (const { name, missed, droppedSlots, lateMs } of plans) {
       // Another tick may have planned it meanwhile, and speaks for it then.
       const tasks = planned.get(name)
       if (tasks === undefined) continue
       made += tasks
       dropped += droppedSlots
+      lagMs = Math.max(lagMs, lateMs)
       if (droppedSlots > 0)
         config.log.info('missed slots make no task', { schedule: name, missed, dropped: droppedSlots })
     }
     lastName = page.at(-1)?.name ?? ''
   } while (page.length === schedulesPerPlan)
-  if (made > 0 || dropped > 0) config.events.emit('schedule.planned', { tasks: made, dropped })
+  if (made > 0 || dropped > 0) config.events.emit('schedule.planned', { tasks: made, dropped, lagMs })
   return made
 }
 
-type Planned = SchedulePlan & { readonly missed: string; readonly droppedSlots: number }
+type Planned = SchedulePlan & {
+  readonly missed: string
+  readonly droppedSlots: number
+  /** How long after its instant the first of the slots is made. */
+  readonly lateMs: number
+}
 
 /** Nothing for a row that cannot be read: it must not stop the others. */
 function planOf(
@@ -165,7 +172,8 @@ function planOf(
   try {
     const { slots, droppedSlots, ...plan } = planSlots({ rule: parseRule(rule), missed, madeUntil, now })
     const tasks = slots.map((slot) => ({ id: uuidv7(), slot }))
-    return [{ name, hash, missed, droppedSlots, wasMadeUntil: madeUntil, tasks, ...plan }]
+    const lateMs = Math.max(0, now.getTime() - (slots[0] ?? now).getTime())
+    return [{ name, hash, missed, droppedSlots, lateMs, wasMadeUntil: madeUntil, tasks, ...plan }]
   } catch (error) {
     config.log.error('a schedule could not be planned', { schedule: name, error: readableMessage(error) })
     return []

@@ -1,4 +1,6 @@
 // What izta says of its own work: typed events that applications may subscribe to.
+import type { Clock } from './clock.ts'
+import type { Database } from './db/database.ts'
 import type { Logger } from './log.ts'
 import { readableMessage } from './job/json.ts'
 import type { FailureCode } from './job/task.ts'
@@ -14,6 +16,8 @@ interface TaskEvent {
 
 /** Everything izta reports, by name. */
 export interface IztaEvents {
+  /** A runner has it; `waitedMs` is the time since the task was due. */
+  'task.claimed': TaskEvent & { readonly waitedMs: number }
   /** A handler starts; `waitedMs` is the time since the task was due. */
   'task.started': TaskEvent & { readonly waitedMs: number }
   'task.finished': TaskEvent & { readonly durationMs: number }
@@ -21,12 +25,16 @@ export interface IztaEvents {
   'task.failed': TaskEvent & {
     readonly durationMs: number
     readonly code: FailureCode
+    /** Name of the thrown error's class. */
+    readonly class: string
     readonly message: string
   }
   /** An attempt failed; the next one is due in `delayMs`. */
   'task.retried': TaskEvent & {
     readonly durationMs: number
     readonly code: FailureCode
+    /** Name of the thrown error's class. */
+    readonly class: string
     readonly message: string
     readonly delayMs: number
   }
@@ -40,14 +48,31 @@ export interface IztaEvents {
   /** A handler ignores its signal. */
   'task.stuck': TaskEvent
   /** An outcome came after its lease had gone to somebody else: it changed nothing. */
-  'lease.expired': { readonly taskId: string }
+  'lease.expired': TaskEvent
   /** A child was left out, since its key is held by an unfinished task; `taskId` is the child's. */
   'child.skipped': { readonly taskId: string; readonly job: string; readonly key: string }
+  /** A call of the database has been answered, or has failed. */
+  'statement.completed': { readonly durationMs: number; readonly succeeded: boolean }
   'turn.completed': { readonly claimed: number; readonly settled: number; readonly durationMs: number }
   'wake.sent': { readonly queue: string }
   'wake.failed': { readonly queue: string; readonly message: string }
-  /** A tick has made so many tasks of slots; `dropped` ones were missed beyond the limit of `missed: 'all'`. */
-  'schedule.planned': { readonly tasks: number; readonly dropped: number }
+  /**
+   * A tick has made so many tasks of slots; `dropped` ones were missed beyond the limit of `missed: 'all'`. `lagMs` is
+   * how long after its instant the latest slot was made; slots are made ahead, so it is 0 while ticks come.
+   */
+  'schedule.planned': { readonly tasks: number; readonly dropped: number; readonly lagMs: number }
+  /** Every step of a tick succeeded. */
+  'tick.completed': { readonly durationMs: number; readonly queues: readonly DueQueue[] }
+}
+
+/** What waits in a queue. */
+export interface DueQueue {
+  readonly queue: string
+  readonly paused: boolean
+  /** Tasks that are due and not running; counted up to 10,000 a priority. */
+  readonly due: number
+  /** How long the oldest of them is due; 0 when there is none. */
+  readonly oldestDueMs: number
 }
 
 export type IztaEventName = keyof IztaEvents
@@ -75,6 +100,24 @@ export function createEvents(log: Logger): Events {
       listeners.set(name, set)
       set.add(listener)
       return () => set.delete(listener)
+    },
+  }
+}
+
+/** The database with an event for each call. */
+export function measured(database: Database, events: Events, clock: Clock): Database {
+  return {
+    ...database,
+    async query(statement) {
+      const startedAtMs = clock.now()
+      let succeeded = false
+      try {
+        const rows = await database.query(statement)
+        succeeded = true
+        return rows
+      } finally {
+        events.emit('statement.completed', { durationMs: clock.now() - startedAtMs, succeeded })
+      }
     },
   }
 }

@@ -23,7 +23,13 @@ export async function skipOverlap(
     const body = errorBody({ code: 'skipped', class: 'OverlapSkipped', message }, 0)
     return settle(task, job, 'cancel', { body })
   } catch (error) {
-    config.log.error('could not see whether an earlier slot still runs', { error: readableMessage(error) })
+    config.log.error('could not see whether an earlier slot still runs', {
+      task: task.id,
+      job: task.job,
+      queue: task.queue,
+      attempt: task.attempt + 1,
+      error: readableMessage(error),
+    })
     return settle(task, job, 'release')
   }
 }

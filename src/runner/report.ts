@@ -1,5 +1,6 @@
 // Says what became of tasks: events, log lines and the summary of a run.
 import type { ResolvedConfig } from '../config.ts'
+import type { FailureCode } from '../job/task.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import { isImplemented } from '../job/job.ts'
 import type { Ended } from './outcome.ts'
@@ -30,6 +31,9 @@ export interface Report {
   turn(result: TurnResult): void
 }
 
+/** What users' schemas and declarations say may quote payloads and results: that stays in the database. */
+const quotable: ReadonlySet<FailureCode> = new Set<FailureCode>(['thrown', 'timeout', 'lost', 'skipped'])
+
 const eventFacts = (task: ClaimedTask) => ({
   taskId: task.id,
   job: task.job,
@@ -37,15 +41,33 @@ const eventFacts = (task: ClaimedTask) => ({
   attempt: task.attempt + 1,
 })
 
-export function createReport({ events, log, clock, jobs }: ResolvedConfig): Report {
+/** As `ctx.log` has them. */
+const logFacts = ({ id, job, queue, attempt }: ClaimedTask) => ({
+  task: id,
+  job,
+  queue,
+  attempt: attempt + 1,
+})
+
+export function createReport({ events, log, logMessages, clock, jobs }: ResolvedConfig): Report {
   const counts: RunCounts = { claimed: 0, finished: 0, failed: 0, retried: 0, released: 0, cancelled: 0 }
-  const startedAtMs = new Map<string, number>()
+  const held = new Map<
+    string,
+    { readonly task: ClaimedTask; readonly claimedAtMs: number; startedAtMs?: number }
+  >()
 
   function settled({ task, outcome, failure }: Ended): void {
     const facts = eventFacts(task)
-    const durationMs = clock.now() - (startedAtMs.get(task.id) ?? clock.now())
-    startedAtMs.delete(task.id)
-    const { code = 'thrown', message = '' } = failure ?? {}
+    const durationMs = clock.now() - (held.get(task.id)?.startedAtMs ?? clock.now())
+    held.delete(task.id)
+    const { code = 'thrown', class: className = '', message = '' } = failure ?? {}
+    const failureEvent = { ...facts, durationMs, code, class: className, message }
+    const failureFacts = () => ({
+      ...logFacts(task),
+      code,
+      class: className,
+      ...(logMessages && quotable.has(code) ? { error: message } : {}),
+    })
     switch (outcome.kind) {
       case 'finish':
         counts.finished++
@@ -53,12 +75,12 @@ export function createReport({ events, log, clock, jobs }: ResolvedConfig): Repo
       case 'fail':
       case 'drop':
         counts.failed++
-        log.error('task failed', { ...facts, code, error: message })
-        return events.emit('task.failed', { ...facts, durationMs, code, message })
+        log.error('task failed', failureFacts())
+        return events.emit('task.failed', failureEvent)
       case 'retry':
         counts.retried++
-        log.warn('attempt failed', { ...facts, code, error: message, retryInMs: outcome.delayMs })
-        return events.emit('task.retried', { ...facts, durationMs, code, message, delayMs: outcome.delayMs })
+        log.warn('attempt failed', { ...failureFacts(), retryInMs: outcome.delayMs })
+        return events.emit('task.retried', { ...failureEvent, delayMs: outcome.delayMs })
       case 'cancel':
         counts.cancelled++
         return events.emit('task.cancelled', facts)
@@ -67,7 +89,7 @@ export function createReport({ events, log, clock, jobs }: ResolvedConfig): Repo
         return events.emit('task.released', facts)
       case 'defer':
         counts.released++
-        log.warn(whyDeferred(task), { ...facts, retryInMs: outcome.delayMs })
+        log.warn(whyDeferred(task), { ...logFacts(task), retryInMs: outcome.delayMs })
         return events.emit('task.deferred', { ...facts, delayMs: outcome.delayMs })
     }
   }
@@ -82,8 +104,10 @@ export function createReport({ events, log, clock, jobs }: ResolvedConfig): Repo
   function claimed(tasks: readonly ClaimedTask[]): void {
     counts.claimed += tasks.length
     for (const task of tasks) {
+      held.set(task.id, { task, claimedAtMs: clock.now() })
+      events.emit('task.claimed', { ...eventFacts(task), waitedMs: task.waitedMs })
       if (task.losses === 0) continue
-      log.warn('the process that ran a task died', { ...eventFacts(task), losses: task.losses })
+      log.warn('the process that ran a task died', { ...logFacts(task), losses: task.losses })
       events.emit('task.lost', { ...eventFacts(task), losses: task.losses })
     }
   }
@@ -92,23 +116,32 @@ export function createReport({ events, log, clock, jobs }: ResolvedConfig): Repo
     counts,
     claimed,
     started(task) {
-      startedAtMs.set(task.id, clock.now())
-      events.emit('task.started', { ...eventFacts(task), waitedMs: task.waitedMs })
+      const now = clock.now()
+      const { claimedAtMs = now } = held.get(task.id) ?? {}
+      held.set(task.id, { task, claimedAtMs, startedAtMs: now })
+      events.emit('task.started', { ...eventFacts(task), waitedMs: task.waitedMs + now - claimedAtMs })
     },
     stuck(task) {
-      log.error('a handler ignores its signal: the process must end', eventFacts(task))
+      log.error('a handler ignores its signal: the process must end', logFacts(task))
       events.emit('task.stuck', eventFacts(task))
     },
     turn(result) {
-      claimed(result.claimed)
       for (const ended of result.settled) settled(ended)
-      for (const taskId of result.unsettled) {
-        startedAtMs.delete(taskId)
-        log.warn('an outcome came after its lease was over: it changed nothing', { taskId })
-        events.emit('lease.expired', { taskId })
+      for (const id of result.unsettled) {
+        const task = held.get(id)?.task
+        held.delete(id)
+        if (task === undefined) continue
+        log.warn('an outcome came after its lease was over: it changed nothing', logFacts(task))
+        events.emit('lease.expired', eventFacts(task))
       }
+      // Last, since a task may have been settled and claimed again by one call.
+      claimed(result.claimed)
       for (const child of result.skipped) {
-        log.info('a child was left out: its key is held by an unfinished task', { ...child })
+        log.info('a child was left out: its key is held by an unfinished task', {
+          task: child.id,
+          job: child.job,
+          key: child.key,
+        })
         events.emit('child.skipped', { taskId: child.id, job: child.job, key: child.key })
       }
     },

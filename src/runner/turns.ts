@@ -125,7 +125,10 @@ export function createTurns({ config, lease, queues, deadline, known }: TurnsOpt
       return send(refused(one, error)).catch((again: unknown) => {
         if (!isDataRefused(again)) throw again
         log.error('the database refuses every outcome of a task: its lease runs out', {
-          taskId: one.task.id,
+          task: one.task.id,
+          job: one.task.job,
+          queue: one.task.queue,
+          attempt: one.task.attempt + 1,
           error: again.message,
         })
         return nothing
