@@ -36,12 +36,22 @@ export const defaults = {
     /** Lambda stops a chain of functions invoking each other after 16 hops. */
     maxHops: 12,
     keyedSettles: 4,
+    /** A leaving runner waits for a task that is due so soon; the rate of ticks, so that none is started late. */
+    lingerSeconds: 60,
     /** Between turns while the database refuses them. */
     troublePauseMs: 1000,
     /** Of settled bodies and children in one call, so that requests stay small. */
     settleBytes: 8 * 1024 * 1024,
   },
   server: { pollSeconds: 2, termSeconds: 900, tickSeconds: 60, stopSeconds: 30 },
+  alarm: {
+    /** A runner that has claimed is followed by a look after so long, in case a wake was lost. */
+    checkSeconds: 60,
+    /** What stays due is looked at when its age has doubled, and at least so often. */
+    overdueSeconds: 3600,
+    /** When the database cannot tell what is due next. */
+    blindSeconds: 300,
+  },
   unknownJob: { firstSeconds: 5, maxSeconds: 600 },
   wait: { timeoutSeconds: 60, firstPollMs: 100, maxPollMs: 2000 },
   list: { pageSize: 100 },

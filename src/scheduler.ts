@@ -32,6 +32,12 @@ export interface TickSummary {
   readonly pruned: number
 }
 
+/** How a tick differs from host to host. */
+export interface TickOptions {
+  /** Queues whose next task is due within these seconds get a runner, which waits for it. @default 0 */
+  readonly aheadSeconds?: number | undefined
+}
+
 const synced = new WeakSet<ResolvedConfig>()
 const schedulesPerPlan = 500
 
@@ -39,7 +45,10 @@ const schedulesPerPlan = 500
  * One tick of the scheduler. Any number of them may run at once, anywhere: a slot makes one task all the same.
  * The steps are independent; the first failure is thrown after all have been tried.
  */
-export async function tick(config: ResolvedConfig): Promise<TickSummary> {
+export async function tick(
+  config: ResolvedConfig,
+  { aheadSeconds = 0 }: TickOptions = {},
+): Promise<TickSummary> {
   let made = 0
   let woken: readonly string[] = []
   let pruned = 0
@@ -55,7 +64,7 @@ export async function tick(config: ResolvedConfig): Promise<TickSummary> {
       made = await planSchedules(config)
     },
     'wake queues with due tasks': async () => {
-      woken = readNames(await run(config, wakeDueStatement))
+      woken = readNames(await run(config, wakeDueStatement(aheadSeconds)))
       await config.wakes.wake(woken)
     },
     'prune the history': async () => {

@@ -13,8 +13,14 @@ export interface Wake {
    * outside in between.
    */
   wake(queue: string, hops: number): Promise<void> | void
-  /** Starts what is due at the instant. */
+  /** Sees that what is due at the instant starts then, for which no alarm is set yet. */
   wakeAt?(instant: Date): Promise<void> | void
+}
+
+/** Starts the scheduler at an instant, once, while nothing else runs. Implemented by the AWS adapter. */
+export interface Alarm {
+  /** Resolves when the alarm is set, or was set already; rejects when it could not be. `at` is a full minute. */
+  set(at: Date): Promise<void>
 }
 
 /** All sinks of one izta instance. */

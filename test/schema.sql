@@ -46,6 +46,7 @@ create table izta.queue (
   name text not null,
   paused boolean not null default false,
   woken_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  lingers_until timestamp with time zone not null default '-infinity'::timestamp with time zone,
   constraint queue_pkey PRIMARY KEY (name)
 );
 
@@ -99,6 +100,13 @@ create table izta.task (
   constraint task_key_until_check CHECK (((key_until IS NULL) OR ((key_until = ANY (ARRAY['started'::text, 'finished'::text])) AND (key IS NOT NULL)))),
   constraint task_priority_check CHECK (((priority >= 0) AND (priority <= 9)))
 ) with (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=10000, autovacuum_vacuum_cost_delay=0, autovacuum_analyze_scale_factor=0.2);
+
+create table izta.wake (
+  singleton boolean not null default true,
+  armed_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  constraint wake_pkey PRIMARY KEY (singleton),
+  constraint wake_singleton_check CHECK (singleton)
+);
 
 CREATE INDEX history_expires_at ON izta.history USING btree (expires_at);
 comment on index izta.history_expires_at is 'pruning';

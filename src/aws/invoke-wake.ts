@@ -10,13 +10,19 @@ export interface InvokeWakeOptions extends AwsOptions {
    * @example `{ default: 'app-prod-runner', mail: 'app-prod-runner-mail' }`
    */
   runners: Readonly<Record<string, string>>
+  /**
+   * Sleepy mode: the scheduler function, by name or ARN. It is invoked when a task is due later and no alarm is set for
+   * it, and sets one.
+   * @default none: ticks find what is due
+   */
+  scheduler?: string | undefined
   /** Replaces the signed calls, in tests. */
   api?: AwsApi
 }
 
 /**
  * A wake that invokes the queue's runner function asynchronously. The caller's role needs `lambda:InvokeFunction` on
- * those functions. Lambda answers once it has queued the event:
+ * those functions and on the scheduler's, if that is given. Lambda answers once it has queued the event:
  * https://docs.aws.amazon.com/lambda/latest/dg/invocation-async.html
  *
  * @throws {DefinitionError} when no runner is named.
@@ -44,18 +50,24 @@ export function invokeWake(options: InvokeWakeOptions): Wake {
     )
   }
 
+  const invoke = (name: string, body: object) =>
+    api({
+      service: 'lambda',
+      method: 'POST',
+      path: `/2015-03-31/functions/${encodeURIComponent(name)}/invocations`,
+      headers: { 'x-amz-invocation-type': 'Event' },
+      body,
+    })
+
+  const { scheduler } = options
   return {
     async wake(queue, hops) {
-      const invocations = [...functionsOf(queue)].map((name) =>
-        api({
-          service: 'lambda',
-          method: 'POST',
-          path: `/2015-03-31/functions/${encodeURIComponent(name)}/invocations`,
-          headers: { 'x-amz-invocation-type': 'Event' },
-          body: { queue, hops },
-        }),
-      )
-      await Promise.all(invocations)
+      await Promise.all([...functionsOf(queue)].map((name) => invoke(name, { queue, hops })))
     },
+    ...(scheduler !== undefined && {
+      async wakeAt() {
+        await invoke(scheduler, {})
+      },
+    }),
   }
 }

@@ -1,4 +1,5 @@
 // `izta/lambda`: the handlers of the three functions, wakes by invocation, and a database whose URL is a secret.
+export { alarmWake, type AlarmWakeOptions } from './alarm-wake.ts'
 export { AwsError, type AwsCredentials, type AwsOptions } from './api.ts'
 export {
   createEnqueueHandler,
@@ -21,4 +22,5 @@ export {
   type SchedulerHandlerOptions,
 } from './scheduler-handler.ts'
 export type { RunSummary } from '../runner/report.ts'
+export type { Alarm } from '../wake.ts'
 export type { TickSummary } from '../scheduler.ts'

@@ -7,11 +7,14 @@ import { isImplemented } from '../job/job.ts'
 import { readableMessage } from '../job/json.ts'
 import { checkOptions, nameSchema } from '../options.ts'
 import { deadlineAfter, type Deadline } from '../runner/deadline.ts'
+import { linger } from '../runner/linger.ts'
 import { warnOfMissingHandlers } from '../runner/missing.ts'
 import { createPlaces } from '../runner/places.ts'
 import type { RunSummary } from '../runner/report.ts'
 import { startRun, type Run } from '../runner/runner.ts'
 import { pruneStatement } from '../store/prune.ts'
+import type { Alarm } from '../wake.ts'
+import { alarmSchema, armNext } from './arm.ts'
 import { logUnhandledRejections } from './unhandled.ts'
 
 /** What `createRunnerHandler` takes. */
@@ -21,6 +24,17 @@ export interface RunnerHandlerOptions {
   readonly queues?: readonly string[]
   /** Handlers at once in one invocation, 1 to 10,000. @default 10 */
   readonly concurrency?: number
+  /**
+   * Before it leaves, an invocation waits for a task of its queues that is due within these seconds, so that it starts
+   * on time; one invocation a queue does. With less than the time between two ticks, tasks may start as late as the
+   * next tick. 0 to 900; 0 turns it off. @default 60
+   */
+  readonly lingerSeconds?: number | undefined
+  /**
+   * Sleepy mode: a leaving invocation sets the alarm that starts what is due next. `alarmWake(…)`.
+   * @default none: ticks find what is due
+   */
+  readonly alarm?: Alarm | undefined
   /**
    * Ends the process after everything has been settled, because a handler ignores its signal.
    * @default process.exit
@@ -51,6 +65,8 @@ const runnerHandlerOptions = z.strictObject({
   izta: z.custom<Configured>().describe('what createIzta returns'),
   queues: z.array(nameSchema).default([]),
   concurrency: z.int().min(1).max(10_000).default(defaults.runner.concurrency),
+  lingerSeconds: z.number().min(0).max(900).default(defaults.runner.lingerSeconds),
+  alarm: alarmSchema,
   exit: z
     .custom<(code: number) => void>((value) => typeof value === 'function', 'expected a function')
     .default(() => (code: number) => process.exit(code)),
@@ -80,7 +96,7 @@ export function createRunnerHandler(options: RunnerHandlerOptions): RunnerHandle
 }
 
 export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEnvironment {
-  const { izta, queues, concurrency, exit } = checkOptions(
+  const { izta, queues, concurrency, lingerSeconds, alarm, exit } = checkOptions(
     'createRunnerHandler',
     runnerHandlerOptions,
     options,
@@ -90,9 +106,9 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
   const prune = createPruning(config)
   const runs = new Set<Run>()
   const stuck = new Set<string>()
+  const stopped = new AbortController()
   let places = createPlaces(concurrency)
   let hasWarned = false
-  let stopping = false
 
   const stillAtWork = () => [...stuck].filter((id) => places.running.has(id))
 
@@ -101,21 +117,23 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
     hasWarned = true
     const left = stillAtWork()
     if (left.length > 0) leaveProcess(left)
-    if (left.length > 0 || stopping) return { ...nothingDone, stuck: left }
-    if (runs.size === 0) places = createPlaces(concurrency)
+    if (left.length > 0 || stopped.signal.aborted) return { ...nothingDone, stuck: left }
     const jobs = [...config.jobs.values()].filter(isImplemented)
     const deadline = deadlineAfter(clock, context.getRemainingTimeInMillis(), jobs)
     const { hops } = runnerEvent.parse(event)
-    const onStuck = ({ id }: { id: string }) => {
-      stuck.add(id)
-      for (const other of runs) other.drain()
-    }
-    const run = startRun({ config, queues, places, deadline, whenIdle: 'leave', hops, onStuck })
-    runs.add(run)
+    let claimed = true
     try {
-      const summary = await run.done
-      if (summary.claimed > 0) await prune(deadline)
-      log[summary.claimed > 0 ? 'info' : 'debug']('a runner leaves', { ...summary })
+      let summary = await work(deadline, hops)
+      while (
+        !summary.more &&
+        summary.stuck.length === 0 &&
+        (await linger(config, { queues, deadline, lingerSeconds, signal: stopped.signal }))
+      ) {
+        summary = addUp(summary, await work(deadline, hops))
+      }
+      claimed = summary.claimed > 0
+      if (claimed) await prune(deadline)
+      log[claimed ? 'info' : 'debug']('a runner leaves', { ...summary })
       return summary
     } catch (error) {
       log.error('a runner failed: what it held runs again when its lease is over', {
@@ -123,13 +141,40 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
       })
       throw error
     } finally {
-      runs.delete(run)
+      if (alarm !== undefined) await setAlarm(alarm, claimed)
       // A wake that is still on its way would freeze with the process.
       await wakes.settled()
       // A handler that works on would thaw with the process, beside another run of its task.
       if (runs.size === 0) for (const id of places.running) stuck.add(id)
       const working = stillAtWork()
       if (runs.size === 0 && working.length > 0) leaveProcess(working)
+    }
+  }
+
+  async function work(deadline: Deadline, hops: number): Promise<RunSummary> {
+    if (runs.size === 0) places = createPlaces(concurrency)
+    const onStuck = ({ id }: { id: string }) => {
+      stuck.add(id)
+      for (const other of runs) other.drain()
+    }
+    const run = startRun({ config, queues, places, deadline, whenIdle: 'leave', hops, onStuck })
+    runs.add(run)
+    try {
+      return await run.done
+    } finally {
+      runs.delete(run)
+    }
+  }
+
+  async function setAlarm(to: Alarm, hasClaimed: boolean): Promise<void> {
+    const checkSeconds = hasClaimed ? defaults.alarm.checkSeconds : undefined
+    try {
+      await armNext(config, to, { checkSeconds, trustsRecord: true })
+    } catch (error) {
+      log.error('the next alarm could not be set: the scheduler is woken to do it', {
+        error: readableMessage(error),
+      })
+      await wakes.wakeAt(new Date())
     }
   }
 
@@ -141,7 +186,7 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
   return {
     handler,
     async stop() {
-      stopping = true
+      stopped.abort()
       const all = [...runs]
       for (const run of all) {
         run.drain()
@@ -157,6 +202,20 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
 }
 
 const nothingDone = { claimed: 0, finished: 0, failed: 0, retried: 0, released: 0, cancelled: 0, more: true }
+
+/** What one invocation did, in all. */
+function addUp(one: RunSummary, other: RunSummary): RunSummary {
+  return {
+    claimed: one.claimed + other.claimed,
+    finished: one.finished + other.finished,
+    failed: one.failed + other.failed,
+    retried: one.retried + other.retried,
+    released: one.released + other.released,
+    cancelled: one.cancelled + other.cancelled,
+    stuck: [...new Set([...one.stuck, ...other.stuck])],
+    more: other.more,
+  }
+}
 
 const pruneMs = 3_600_000
 

@@ -1,32 +1,62 @@
-// The scheduler function: one tick an invocation.
+// The scheduler function: one tick an invocation, and in sleepy mode the alarm for the next.
+import * as z from 'zod'
 import { configOf, type Configured } from '../config.ts'
+import { defaults } from '../defaults.ts'
+import { checkOptions } from '../options.ts'
 import { tick, type TickSummary } from '../scheduler.ts'
+import type { Alarm } from '../wake.ts'
+import { alarmSchema, armNext } from './arm.ts'
 
 /** What `createSchedulerHandler` takes. */
 export interface SchedulerHandlerOptions {
   readonly izta: Configured
+  /**
+   * How long runners wait for a task that is due soon, as their own `lingerSeconds` says: queues whose next task is due
+   * within it get a runner already. 0 to 900. @default 60
+   */
+  readonly lingerSeconds?: number | undefined
+  /**
+   * Sleepy mode: each invocation sets the alarm for the next, instead of ticks. `alarmWake(…)`.
+   * @default none
+   */
+  readonly alarm?: Alarm | undefined
 }
 
 /** Takes any event: a tick needs no input. */
 export type SchedulerHandler = (event?: unknown, context?: unknown) => Promise<TickSummary>
 
+const schedulerHandlerOptions = z.strictObject({
+  izta: z.custom<Configured>().describe('what createIzta returns'),
+  lingerSeconds: z.number().min(0).max(900).default(defaults.runner.lingerSeconds),
+  alarm: alarmSchema,
+})
+
 /**
  * The handler that syncs the schedules of the code, makes tasks of slots, wakes runners of queues with due tasks and
- * prunes the history. Invoke it every minute; twice at once does no harm.
+ * prunes the history. Invoke it every minute, or give it an alarm; twice at once does no harm.
  *
+ * @throws {OptionError} when an option is unknown or out of its range.
  * @throws {DatabaseError} from the handler, after every step has been tried: the next tick repeats it.
+ * @throws {AwsError} from the handler, when the next alarm cannot be set: invoke it again.
  *
  * @example
  * ```ts
  * export const handler = createSchedulerHandler({ izta })
  * ```
  */
-export function createSchedulerHandler({ izta }: SchedulerHandlerOptions): SchedulerHandler {
+export function createSchedulerHandler(options: SchedulerHandlerOptions): SchedulerHandler {
+  const { izta, lingerSeconds, alarm } = checkOptions(
+    'createSchedulerHandler',
+    schedulerHandlerOptions,
+    options,
+  )
   const config = configOf(izta)
   return async () => {
     try {
-      return await tick(config)
+      return await tick(config, { aheadSeconds: lingerSeconds })
     } finally {
+      // Also after a failure: the alarm is all that comes next.
+      if (alarm !== undefined) await armNext(config, alarm, { trustsRecord: false })
       await config.wakes.settled()
     }
   }

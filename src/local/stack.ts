@@ -218,7 +218,7 @@ function subscribe(izta: Izta, runners: readonly RunnerFunction[]): Cleanup {
 /** Ticks now and every so often, in place of EventBridge Scheduler. */
 function startScheduler(izta: Izta, everySeconds: number, runners: readonly RunnerFunction[]): Cleanup {
   const config = configOf(izta)
-  const tick = createSchedulerHandler({ izta })
+  const tick = createSchedulerHandler({ izta, lingerSeconds: 0 })
   const lambda = createFunction({
     name: 'scheduler',
     config,
@@ -276,7 +276,14 @@ async function embedded(cleanups: Cleanup[]): Promise<string> {
 
 function inProcess(izta: Izta, queues: readonly string[], concurrency: number): Environment {
   // A handler that never ends must not end this process: its runner claims nothing while it lives.
-  const { handler, stop } = createRunnerEnvironment({ izta, queues, concurrency, exit: () => {} })
+  const { handler, stop } = createRunnerEnvironment({
+    izta,
+    queues,
+    concurrency,
+    // The stack has timers of its own.
+    lingerSeconds: 0,
+    exit: () => {},
+  })
   return { invoke: handler, stop }
 }
 

@@ -1,6 +1,7 @@
 // Inserts tasks: one statement for any number of them, all or nothing, safe to repeat by their ids.
 import type { Row, Statement } from '../db/database.ts'
 import type { TaskStatus } from '../job/task.ts'
+import { alarmMarginSeconds } from './alarms.ts'
 import { instantArray, json, optionalInstant, optionalText, plainArray, textArray } from './encode.ts'
 
 /** A task as it goes into the table: checked, with its defaults filled in. */
@@ -106,10 +107,19 @@ marked as (
   update izta.queue q set woken_at = izta.now()
   where q.name = any (array(
     select l.name from izta.queue l where l.name in (select s.name from stale s)
-    order by l.name for no key update skip locked)))
+    order by l.name for no key update skip locked))),
+later as (select min(m.run_at) as at from made m where m.run_at > izta.now())
 select ${refusals},
   (select json_agg(s.name) from stale s) as wake,
-  (select (date_part('epoch', min(m.run_at)) * 1000)::bigint from made m where m.run_at > izta.now()) as later_ms`
+  (select (date_part('epoch', l.at) * 1000)::bigint
+  from later l
+  where not exists (
+    -- Unless it may go off before this commits: alarms are set to full minutes, none for one that has begun.
+    select from izta.wake w
+    where w.armed_at > izta.now() + interval '${alarmMarginSeconds} seconds' + (clock_timestamp() - statement_timestamp())
+      and w.armed_at <= greatest(
+        date_trunc('minute', l.at),
+        date_trunc('minute', izta.now() + interval '${alarmMarginSeconds} seconds') + interval '1 minute'))) as later_ms`
 
 // The same without a word to the queues: inside an application's transaction their rows would stay locked.
 const enqueueOnly = `${made}
@@ -134,7 +144,7 @@ export interface EnqueueReply {
   readonly refused: readonly Refusal[]
   /** Queues that want a runner now. */
   readonly wake: readonly string[]
-  /** The first due instant among tasks that are not due yet. */
+  /** The first due instant among tasks that are not due yet, when no alarm is set for it. */
   readonly laterAt: Date | undefined
 }
 

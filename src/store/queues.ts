@@ -84,7 +84,8 @@ select name from stale`
 
 export const wakeQueueStatement = (name: string): Statement => ({ text: wake, values: [name] })
 
-// Queues with due tasks that no runner was woken for lately: what a tick finds after lost wakes. Served by task_due.
+// Queues with tasks that no runner was woken for lately and that are due, as a tick finds them after lost wakes, or due
+// so soon that a runner waits for them ($1), if none does so already. Served by task_due.
 const wakeDue = `
 with due as materialized (
   select q.name from izta.queue q
@@ -93,9 +94,13 @@ with due as materialized (
       select from generate_series(0, 9) p(priority)
       cross join lateral (
         -- The order makes the index the cheapest way whatever the statistics say.
-        select from izta.task t
-        where t.queue = q.name and t.priority = p.priority and t.run_at <= izta.now()
-        order by t.run_at limit 1) x)),
+        select t.run_at from izta.task t
+        where t.queue = q.name and t.priority = p.priority
+          and t.run_at <= izta.now() + $1::integer * interval '1 second'
+          -- The runner of a leased task settles it long before.
+          and (t.run_at <= izta.now() or t.lease is null)
+        order by t.run_at limit 1) x
+      where x.run_at <= izta.now() or q.lingers_until <= izta.now() or q.lingers_until > x.run_at)),
 marked as (
   update izta.queue q set woken_at = izta.now()
   where q.name = any (array(
@@ -103,6 +108,9 @@ marked as (
     order by l.name for no key update skip locked)))
 select name from due`
 
-export const wakeDueStatement: Statement = { text: wakeDue, values: [] }
+export const wakeDueStatement = (aheadSeconds: number): Statement => ({
+  text: wakeDue,
+  values: [String(aheadSeconds)],
+})
 
 export const readNames = (rows: readonly Row[]): string[] => rows.map((row) => text(row, 'name'))

@@ -111,7 +111,10 @@ test('a light invocation makes three calls, and once an hour a fourth that prune
       return () => clearTimeout(timer)
     },
   }
-  const handler = createRunnerHandler({ izta: make({ jobs: [echo], database: counting, clock }) })
+  const handler = createRunnerHandler({
+    izta: make({ jobs: [echo], database: counting, clock }),
+    lingerSeconds: 0,
+  })
   const izta = make({ jobs: [echo] })
   const callsOfOne = async () => {
     await izta.enqueue(echo, 'hello')

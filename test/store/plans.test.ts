@@ -1,6 +1,7 @@
 // Plans: what must stay fast in large tables uses its index. Asserted on names of indexes and rows read, not on times.
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Statement } from '../../src/db/database.ts'
+import { lingerStatement, nextAlarmStatement } from '../../src/store/alarms.ts'
 import { enqueueOnlyStatement, enqueueStatement, keyHolderStatement } from '../../src/store/enqueue.ts'
 import {
   countsStatement,
@@ -73,7 +74,7 @@ async function planOf({ text, values }: Statement): Promise<{ indexes: string[];
     indexes: unique(nodes.map((node) => node['Index Name'])),
     scans: unique(
       nodes.filter((node) => node['Node Type'] === 'Seq Scan').map((node) => node['Relation Name']),
-    ).filter((table) => table !== 'queue'),
+    ).filter((table) => table !== 'queue' && table !== 'wake'),
   }
 }
 
@@ -102,7 +103,9 @@ describe('the statement uses its indexes', () => {
     ['counts of ended tasks', countsStatement(since), ['history_finished_at']],
     ['prune', pruneStatement(100), ['history_expires_at', 'history_pkey']],
     ['next due instant', nextDueStatement('{}'), ['task_due']],
-    ['wake of queues with due tasks', wakeDueStatement, ['task_due']],
+    ['wake of queues with due tasks', wakeDueStatement(60), ['task_due']],
+    ['next alarm', nextAlarmStatement, ['schedule_plan_at', 'task_due']],
+    ['place of the runner that waits', lingerStatement([], 60_000), ['task_due']],
     ['recovery', heldStatement(range), ['task_due']],
     ['release of a lost claim', releaseHeldStatement(range), ['task_due', 'task_pkey']],
     ['overlap', earlierSlotStatement('schedule-3', since, id), ['task_schedule']],

@@ -83,7 +83,7 @@ test('a tick finds queues with due tasks whose wake was lost, and only those', a
     "update izta.queue set woken_at = izta.now() - interval '5 seconds' where name <> 'in-time'",
   )
   await pool.query("update izta.queue set woken_at = izta.now() + interval '1 minute' where name = 'in-time'")
-  const wakeDue = async () => readNames(await database.query(wakeDueStatement))
+  const wakeDue = async () => readNames(await database.query(wakeDueStatement(0)))
   expect(await wakeDue()).toEqual(['lost-wake'])
   expect(await wakeDue()).toEqual([])
 })
