@@ -45,6 +45,35 @@ program
     await runDev(file, options)
   })
 
+program
+  .command('doctor')
+  .description('examine an installation: database, user, queues, schedules, and with --stack its functions')
+  .option('--database-url <url>', 'connection string (default: DATABASE_URL)')
+  .option('--schema <name>', "the database schema of izta's tables (default: izta)")
+  .option('--jobs <file>', 'a file that exports jobs, or an izta instance: compares their timeouts')
+  .option(
+    '--stack <name>',
+    'a deployed stack, service-stage: examines its runners with the AWS credentials at hand',
+  )
+  .option('--region <name>', 'of the stack (default: AWS_REGION)')
+  .option('--json', 'print a list of { name, level, message }')
+  .action(
+    async (options: {
+      databaseUrl?: string
+      schema?: string
+      jobs?: string
+      stack?: string
+      region?: string
+      json?: boolean
+    }) => {
+      const { runDoctor } = await import('./doctor.ts')
+      process.exitCode = await runDoctor({
+        ...options,
+        databaseUrl: options.databaseUrl ?? environment('DATABASE_URL'),
+      })
+    },
+  )
+
 function parsePort(text: string): number {
   const port = Number(text)
   if (/^\d+$/.test(text) && port <= 65_535) return port

@@ -1,0 +1,169 @@
+// What the server, the user and the tables of an installation look like: facts for `izta doctor`.
+import type { Row, Statement } from '../db/database.ts'
+import { flag, integer, json, optionalText, text } from './encode.ts'
+
+// Who is asking what; reads catalogs of a few rows.
+const server = `
+select current_setting('server_version') as version, current_setting('server_version_num') as version_number,
+  (date_part('epoch', clock_timestamp()) * 1000)::bigint as now_ms, current_user as "user", r.rolsuper as superuser,
+  pg_has_role(r.oid, 'pg_read_all_stats', 'usage') as sees_sessions,
+  has_database_privilege(current_database(), 'create') as may_create_schema,
+  pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as read_only,
+  current_setting('autovacuum')::boolean and current_setting('track_counts')::boolean as vacuums,
+  (select json_agg(o.nspname) from (
+    select n.nspname from pg_namespace n
+    where n.nspname not in ($1::text, 'information_schema') and n.nspname !~ '^pg_'
+      and (n.nspowner = r.oid or exists (
+        select from pg_class c where c.relnamespace = n.oid and c.relowner = r.oid and c.relkind in ('r', 'p')))
+    order by n.nspname) o)::text as owned
+from pg_roles r
+where r.rolname = current_user`
+
+export const serverStatement = (schema: string): Statement => ({ text: server, values: [schema] })
+
+export interface ServerFacts {
+  readonly version: string
+  /** 150004 is 15.4. */
+  readonly versionNumber: number
+  readonly nowMs: number
+  readonly user: string
+  readonly superuser: boolean
+  /** Whether the user is shown what other users' sessions do. */
+  readonly seesSessions: boolean
+  readonly mayCreateSchema: boolean
+  readonly readOnly: boolean
+  /** Whether dead rows are counted and removed at all. */
+  readonly vacuums: boolean
+  /** Schemas beside izta's that belong to the user, or that have tables of the user. */
+  readonly owned: readonly string[]
+}
+
+export function readServer([row = {}]: readonly Row[]): ServerFacts {
+  return {
+    version: text(row, 'version'),
+    versionNumber: integer(row, 'version_number'),
+    nowMs: integer(row, 'now_ms'),
+    user: text(row, 'user'),
+    superuser: flag(row, 'superuser'),
+    seesSessions: flag(row, 'sees_sessions'),
+    mayCreateSchema: flag(row, 'may_create_schema'),
+    readOnly: flag(row, 'read_only'),
+    vacuums: flag(row, 'vacuums'),
+    owned: json<readonly string[]>(row, 'owned', []),
+  }
+}
+
+// What the user may not do and has to; `for update` needs the privilege to update. Reads catalogs of a few rows.
+const missingPrivileges = `
+with needed(name, privileges) as (
+  values ('task', '{select,insert,update,delete}'::text[]), ('history', '{select,insert,update,delete}'),
+    ('schedule', '{select,insert,update,delete}'), ('queue', '{select,insert,update}'),
+    ('app', '{select,insert,update}'), ('wake', '{select,update}'), ('migration', '{select}'))
+select 'usage' as privileges, format('schema %I', n.nspname) as object
+from pg_namespace n
+where n.nspname = $1::text and not has_schema_privilege(n.oid, 'usage')
+union all
+select string_agg(p.name, ', ' order by p.n), format('%I.%I', n.nspname, c.relname)
+from pg_namespace n
+join pg_class c on c.relnamespace = n.oid and c.relkind = 'r'
+join needed on needed.name = c.relname
+cross join unnest(needed.privileges) with ordinality as p(name, n)
+where n.nspname = $1::text and not has_table_privilege(c.oid, p.name)
+group by n.nspname, c.relname
+union all
+select 'execute', format('function %I.%I', n.nspname, f.proname)
+from pg_namespace n
+join pg_proc f on f.pronamespace = n.oid
+where n.nspname = $1::text and not has_function_privilege(f.oid, 'execute')
+order by object`
+
+export const missingPrivilegesStatement = (schema: string): Statement => ({
+  text: missingPrivileges,
+  values: [schema],
+})
+
+/** Each as it stands in a `grant`: `update, delete on izta.task`. */
+export const readMissingPrivileges = (rows: readonly Row[]): string[] =>
+  rows.map((row) => `${text(row, 'privileges')} on ${text(row, 'object')}`)
+
+// How large the tables are, and how many of their rows are dead: from the counters that autovacuum goes by.
+const tables = `
+select c.relname as name, pg_relation_size(c.oid) as table_bytes, pg_indexes_size(c.oid) as index_bytes,
+  pg_total_relation_size(c.oid) as total_bytes, coalesce(s.n_live_tup, 0) as live, coalesce(s.n_dead_tup, 0) as dead
+from pg_namespace n
+join pg_class c on c.relnamespace = n.oid and c.relkind = 'r'
+left join pg_stat_all_tables s on s.relid = c.oid
+where n.nspname = $1::text and c.relname in ('task', 'history')`
+
+export const tablesStatement = (schema: string): Statement => ({ text: tables, values: [schema] })
+
+export interface TableFacts {
+  readonly tableBytes: number
+  readonly indexBytes: number
+  /** With indexes and with values too large for a row. */
+  readonly totalBytes: number
+  /** Estimates. */
+  readonly live: number
+  readonly dead: number
+}
+
+export const readTables = (rows: readonly Row[]): ReadonlyMap<string, TableFacts> =>
+  new Map(
+    rows.map((row) => [
+      text(row, 'name'),
+      {
+        tableBytes: integer(row, 'table_bytes'),
+        indexBytes: integer(row, 'index_bytes'),
+        totalBytes: integer(row, 'total_bytes'),
+        live: integer(row, 'live'),
+        dead: integer(row, 'dead'),
+      },
+    ]),
+  )
+
+// What keeps vacuum from removing dead rows, oldest first. Sessions of other databases count only as walsenders, and
+// vacuums do not count: https://www.postgresql.org/docs/current/routine-vacuuming.html#VACUUM-BASICS
+const holders = `
+select kind, name, seconds, transactions
+from (
+  select 'transaction' as kind,
+    concat_ws(' ', 'pid ' || a.pid, 'user ' || a.usename, nullif(a.application_name, ''), a.state) as name,
+    date_part('epoch', clock_timestamp() - a.xact_start)::bigint as seconds, age(a.backend_xmin) as transactions
+  from pg_stat_activity a
+  where coalesce(a.backend_xmin, a.backend_xid) is not null and a.pid <> pg_backend_pid()
+    and (a.datname = current_database() or a.datname is null) and a.backend_type <> 'autovacuum worker'
+  union all
+  select 'slot', s.slot_name || case when s.active then '' else ' (inactive)' end, null, age(s.xmin)
+  from pg_replication_slots s
+  where s.xmin is not null
+  union all
+  select 'prepared', quote_literal(p.gid), date_part('epoch', clock_timestamp() - p.prepared)::bigint, age(p.transaction)
+  from pg_prepared_xacts p
+  where p.database = current_database()) h
+order by seconds desc nulls last, transactions desc nulls last
+limit 20`
+
+export const holdersStatement: Statement = { text: holders, values: [] }
+
+/** Something that holds the xmin horizon. */
+export interface Holder {
+  readonly kind: 'transaction' | 'slot' | 'prepared'
+  readonly name: string
+  /** Absent for slots. */
+  readonly seconds: number | undefined
+  /** How many transactions have begun since; absent for one that has only written. */
+  readonly transactions: number | undefined
+}
+
+export const readHolders = (rows: readonly Row[]): Holder[] =>
+  rows.map((row) => ({
+    kind: text(row, 'kind') as Holder['kind'],
+    name: text(row, 'name'),
+    seconds: optionalNumber(row, 'seconds'),
+    transactions: optionalNumber(row, 'transactions'),
+  }))
+
+function optionalNumber(row: Row, column: string): number | undefined {
+  const value = optionalText(row, column)
+  return value === undefined ? undefined : Number(value)
+}

@@ -1,0 +1,175 @@
+// How the work of an installation goes: queues, jobs, schedules and history, as facts for `izta doctor`.
+import type { Row, Statement } from '../db/database.ts'
+import { flag, integer, json, optionalText, text } from './encode.ts'
+
+/** No statement here reads more rows than this of one queue and priority, or of one table. */
+export const healthRows = 100_000
+
+// Every queue, also those that only statements inside applications' transactions have used, with its due tasks, the
+// age of the oldest, and whether a runner holds any. Served by task_due.
+const queues = `
+with recursive used as (
+  (select queue from izta.task order by queue limit 1)
+  union all
+  select (select t.queue from izta.task t where t.queue > u.queue order by t.queue limit 1)
+  from used u where u.queue is not null),
+named as (
+  select q.name, q.paused from izta.queue q
+  union all
+  select u.queue, false from used u
+  where u.queue is not null and not exists (select from izta.queue q where q.name = u.queue))
+select n.name, n.paused, sum(due.tasks) as due, bool_or(leased.found) as running,
+  coalesce(date_part('epoch', izta.now() - min(due.oldest))::bigint, 0) as oldest_seconds
+from named n
+cross join generate_series(0, 9) p(priority)
+cross join lateral (
+  select count(*) as tasks, min(d.run_at) as oldest
+  from (
+    select t.run_at from izta.task t
+    where t.queue = n.name and t.priority = p.priority and t.run_at <= izta.now()
+    order by t.run_at limit $1::integer) d) due
+cross join lateral (
+  select exists (
+    select from (
+      select t.lease from izta.task t
+      where t.queue = n.name and t.priority = p.priority and t.run_at > izta.now()
+      order by t.run_at limit $1::integer) l
+    where l.lease is not null) as found) leased
+group by n.name, n.paused
+order by n.name`
+
+export const queueHealthStatement: Statement = { text: queues, values: [String(healthRows)] }
+
+export interface QueueHealth {
+  readonly name: string
+  readonly paused: boolean
+  /** At most `healthRows` a priority. */
+  readonly due: number
+  /** How long the oldest of them is due. */
+  readonly oldestSeconds: number
+  /** Whether a task of it is leased now. */
+  readonly running: boolean
+}
+
+export const readQueueHealth = (rows: readonly Row[]): QueueHealth[] =>
+  rows.map((row) => ({
+    name: text(row, 'name'),
+    paused: flag(row, 'paused'),
+    due: integer(row, 'due'),
+    oldestSeconds: integer(row, 'oldest_seconds'),
+    running: flag(row, 'running'),
+  }))
+
+// What became of the tasks of the last day, the newest of them, and how those that have not ended stand, by job. The
+// entry of the newest failure goes out as text: a database cannot read all that JSON may hold.
+// Served by history_finished_at and history_job.
+const jobs = `
+with ended as (
+  select h.job, count(*) as ended, count(*) filter (where h.status = 'failed') as failed,
+    count(*) filter (where h.losses > 0) as lost
+  from (
+    select job, status, losses from izta.history
+    where finished_at > izta.now() - interval '1 day'
+    order by finished_at desc limit $1::integer) h
+  group by h.job),
+unfinished as (
+  select t.job, count(*) filter (where t.attempt > 0) as failing, count(*) filter (where t.losses > 0) as lost,
+    max(t.losses) as losses
+  from (select job, attempt, losses from izta.task limit $1::integer) t
+  group by t.job)
+select coalesce(e.job, u.job) as job, coalesce(e.ended, 0) as ended, coalesce(e.failed, 0) as failed,
+  coalesce(u.failing, 0) as failing, coalesce(e.lost, 0) + coalesce(u.lost, 0) as lost, coalesce(u.losses, 0) as losses,
+  case when e.failed > 0 then (
+    select h.errors[cardinality(h.errors)]::text from izta.history h
+    where h.job = e.job and h.status = 'failed'
+    order by h.id desc limit 1)
+  end as last_error
+from ended e
+full join unfinished u on u.job = e.job
+order by job`
+
+export const jobHealthStatement: Statement = { text: jobs, values: [String(healthRows)] }
+
+export interface JobHealth {
+  readonly job: string
+  /** Of the last day. */
+  readonly ended: number
+  /** Of these, without success. */
+  readonly failed: number
+  /** Failed at least once and to be tried again. */
+  readonly failing: number
+  /** Tasks whose process died under them, of the last day and unfinished. */
+  readonly lost: number
+  /** The most losses of one unfinished task. */
+  readonly losses: number
+  /** Why the newest failed task has failed. */
+  readonly lastError: string | undefined
+}
+
+export const readJobHealth = (rows: readonly Row[]): JobHealth[] =>
+  rows.map((row) => ({
+    job: text(row, 'job'),
+    ended: integer(row, 'ended'),
+    failed: integer(row, 'failed'),
+    failing: integer(row, 'failing'),
+    lost: integer(row, 'lost'),
+    losses: integer(row, 'losses'),
+    lastError: json<{ message?: string }>(row, 'last_error', {}).message,
+  }))
+
+// How far behind the schedules are; a tick moves plan_at of each that it has planned into the future. The table holds
+// as many rows as there are schedules. The difference of the two clocks is there to find one that a test has replaced.
+const schedules = `
+with overdue as materialized (
+  select s.name, s.plan_at from izta.schedule s where not s.paused and s.plan_at <= izta.now())
+select count(*) as schedules, count(*) filter (where s.paused) as paused,
+  (select count(*) from overdue) as overdue,
+  (select o.name from overdue o order by o.plan_at limit 1) as oldest,
+  coalesce(date_part('epoch', izta.now() - (select min(o.plan_at) from overdue o))::bigint, 0) as overdue_seconds,
+  (date_part('epoch', izta.now() - now()) * 1000)::bigint as clock_moved_ms
+from izta.schedule s`
+
+export const scheduleHealthStatement: Statement = { text: schedules, values: [] }
+
+export interface ScheduleHealth {
+  readonly schedules: number
+  readonly paused: number
+  /** How many a tick should have planned. */
+  readonly overdue: number
+  /** The name of the one that waits longest, and since when. */
+  readonly oldest: string | undefined
+  readonly overdueSeconds: number
+  /** How far the schema's clock is from the server's. */
+  readonly clockMovedMs: number
+}
+
+export function readScheduleHealth([row = {}]: readonly Row[]): ScheduleHealth {
+  return {
+    schedules: integer(row, 'schedules'),
+    paused: integer(row, 'paused'),
+    overdue: integer(row, 'overdue'),
+    oldest: optionalText(row, 'oldest'),
+    overdueSeconds: integer(row, 'overdue_seconds'),
+    clockMovedMs: integer(row, 'clock_moved_ms'),
+  }
+}
+
+// What pruning has left. Served by history_expires_at.
+const history = `
+select (select count(*) from (
+    select from izta.history where expires_at <= izta.now() order by expires_at limit $1::integer) e) as expired,
+  coalesce(date_part('epoch', izta.now() - min(h.expires_at))::bigint, 0) as oldest_seconds
+from (select expires_at from izta.history order by expires_at limit 1) h`
+
+export const historyHealthStatement: Statement = { text: history, values: [String(healthRows)] }
+
+export interface HistoryHealth {
+  /** Rows whose time is over, at most `healthRows`. */
+  readonly expired: number
+  /** For how long the oldest of them is over. */
+  readonly oldestSeconds: number
+}
+
+export function readHistoryHealth([row = {}]: readonly Row[]): HistoryHealth {
+  return { expired: integer(row, 'expired'), oldestSeconds: integer(row, 'oldest_seconds') }
+}
