@@ -10,7 +10,7 @@ import { planSlots } from './job/slots.ts'
 import { preparePayload } from './prepare.ts'
 import { pruneStatement, readPruned } from './store/prune.ts'
 import { untilUncontended } from './store/contended.ts'
-import { readNames, registerQueuesStatement, wakeDueStatement } from './store/queues.ts'
+import { readWaiting, registerQueuesStatement, wakeDueStatement } from './store/queues.ts'
 import {
   planStatement,
   readMade,
@@ -49,7 +49,9 @@ export async function tick(
   config: ResolvedConfig,
   { aheadSeconds = 0 }: TickOptions = {},
 ): Promise<TickSummary> {
+  const startedAtMs = config.clock.now()
   let made = 0
+  let waiting: ReturnType<typeof readWaiting> = []
   let woken: readonly string[] = []
   let pruned = 0
   const steps: Record<string, () => Promise<void>> = {
@@ -64,7 +66,8 @@ export async function tick(
       made = await planSchedules(config)
     },
     'wake queues with due tasks': async () => {
-      woken = readNames(await run(config, wakeDueStatement(aheadSeconds)))
+      waiting = readWaiting(await run(config, wakeDueStatement(aheadSeconds)))
+      woken = waiting.filter(({ wake }) => wake).map(({ queue }) => queue)
       await config.wakes.wake(woken)
     },
     'prune the history': async () => {
@@ -82,6 +85,8 @@ export async function tick(
     }
   }
   if (failures.length > 0) throw failures[0]
+  const queues = waiting.filter(({ due }) => due > 0).map(({ wake: _, ...queue }) => queue)
+  config.events.emit('tick.completed', { durationMs: config.clock.now() - startedAtMs, queues })
   return { made, woken, pruned }
 }
 

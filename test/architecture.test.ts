@@ -28,6 +28,7 @@ const isGroup = (layer: readonly string[]) => layer.every((entry) => entry.endsW
 /** Packages that only one part of the sources may load, so that no bundle carries them unasked. */
 const packageOwners: Readonly<Record<string, string>> = {
   '@neondatabase/serverless': 'src/db/adapters/neon.ts',
+  '@aws-lambda-powertools/metrics': 'src/aws/metrics.ts',
   aws4fetch: 'src/aws/',
   commander: 'src/cli/',
   'cron-parser': 'src/job/slots.ts',

@@ -3,6 +3,7 @@ import * as z from 'zod'
 import { configOf, type Configured } from '../config.ts'
 import { checkOptions } from '../options.ts'
 import { enqueueRequest, refuse, type EnqueueAnswer } from './enqueue-request.ts'
+import { runInvocation, type InvocationContext } from './invocation.ts'
 
 /** What `createEnqueueHandler` takes. */
 export interface EnqueueHandlerOptions {
@@ -22,7 +23,7 @@ export interface EnqueueHttpResponse {
 /** Never throws: what is wrong stands in the answer. */
 export type EnqueueHandler = (
   event: unknown,
-  context?: unknown,
+  context?: InvocationContext,
 ) => Promise<EnqueueAnswer | EnqueueHttpResponse>
 
 /** What Lambda takes in a request: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */
@@ -60,7 +61,7 @@ const httpEvent = z.object({
 export function createEnqueueHandler(options: EnqueueHandlerOptions): EnqueueHandler {
   const { izta, path } = checkOptions('createEnqueueHandler', enqueueHandlerOptions, options)
   const config = configOf(izta)
-  return async (event) => {
+  const answer = async (event: unknown): Promise<EnqueueAnswer | EnqueueHttpResponse> => {
     const request = httpEvent.safeParse(event)
     if (!request.success) return enqueueRequest(config, event)
     const { rawPath, requestContext, body, isBase64Encoded } = request.data
@@ -71,6 +72,7 @@ export function createEnqueueHandler(options: EnqueueHandlerOptions): EnqueueHan
     const read = readBody(isBase64Encoded ? Buffer.from(body, 'base64') : Buffer.from(body))
     return httpResponse('error' in read ? read : await enqueueRequest(config, read.value))
   }
+  return (event, context) => runInvocation(context, undefined, () => answer(event))
 }
 
 const decoder = new TextDecoder('utf-8', { fatal: true })

@@ -15,6 +15,8 @@ import { startRun, type Run } from '../runner/runner.ts'
 import { pruneStatement } from '../store/prune.ts'
 import type { Alarm } from '../wake.ts'
 import { alarmSchema, armNext } from './arm.ts'
+import { isLambda, runInvocation } from './invocation.ts'
+import { collectMetrics } from './metrics.ts'
 import { logUnhandledRejections } from './unhandled.ts'
 
 /** What `createRunnerHandler` takes. */
@@ -35,6 +37,8 @@ export interface RunnerHandlerOptions {
    * @default none: ticks find what is due
    */
   readonly alarm?: Alarm | undefined
+  /** Whether each invocation writes metrics to its log: docs/telemetry.md lists them. @default in Lambda only */
+  readonly metrics?: boolean | undefined
   /**
    * Ends the process after everything has been settled, because a handler ignores its signal.
    * @default process.exit
@@ -51,7 +55,7 @@ export interface RunnerEvent {
 
 export type RunnerHandler = (
   event: unknown,
-  context: Pick<Context, 'getRemainingTimeInMillis'>,
+  context: Pick<Context, 'getRemainingTimeInMillis'> & Partial<Pick<Context, 'awsRequestId'>>,
 ) => Promise<RunSummary>
 
 /** A handler and what only its host may do with it. */
@@ -67,6 +71,7 @@ const runnerHandlerOptions = z.strictObject({
   concurrency: z.int().min(1).max(10_000).default(defaults.runner.concurrency),
   lingerSeconds: z.number().min(0).max(900).default(defaults.runner.lingerSeconds),
   alarm: alarmSchema,
+  metrics: z.boolean().default(isLambda),
   exit: z
     .custom<(code: number) => void>((value) => typeof value === 'function', 'expected a function')
     .default(() => (code: number) => process.exit(code)),
@@ -96,12 +101,10 @@ export function createRunnerHandler(options: RunnerHandlerOptions): RunnerHandle
 }
 
 export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEnvironment {
-  const { izta, queues, concurrency, lingerSeconds, alarm, exit } = checkOptions(
-    'createRunnerHandler',
-    runnerHandlerOptions,
-    options,
-  )
+  const given = checkOptions('createRunnerHandler', runnerHandlerOptions, options)
+  const { izta, queues, concurrency, lingerSeconds, alarm, exit } = given
   const config = configOf(izta)
+  const metrics = given.metrics ? collectMetrics(config) : undefined
   const { clock, log, wakes } = config
   const prune = createPruning(config)
   const runs = new Set<Run>()
@@ -180,11 +183,12 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
 
   function leaveProcess(tasks: readonly string[]): void {
     log.error('handlers ignore their signals: the process ends, and claims nothing before', { tasks })
+    metrics?.flush()
     exit(1)
   }
 
   return {
-    handler,
+    handler: (event, context) => runInvocation(context, metrics, () => handler(event, context)),
     async stop() {
       stopped.abort()
       const all = [...runs]

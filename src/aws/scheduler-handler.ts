@@ -6,6 +6,8 @@ import { checkOptions } from '../options.ts'
 import { tick, type TickSummary } from '../scheduler.ts'
 import type { Alarm } from '../wake.ts'
 import { alarmSchema, armNext } from './arm.ts'
+import { isLambda, runInvocation, type InvocationContext } from './invocation.ts'
+import { collectMetrics } from './metrics.ts'
 
 /** What `createSchedulerHandler` takes. */
 export interface SchedulerHandlerOptions {
@@ -20,15 +22,18 @@ export interface SchedulerHandlerOptions {
    * @default none
    */
   readonly alarm?: Alarm | undefined
+  /** Whether each invocation writes metrics to its log: docs/telemetry.md lists them. @default in Lambda only */
+  readonly metrics?: boolean | undefined
 }
 
 /** Takes any event: a tick needs no input. */
-export type SchedulerHandler = (event?: unknown, context?: unknown) => Promise<TickSummary>
+export type SchedulerHandler = (event?: unknown, context?: InvocationContext) => Promise<TickSummary>
 
 const schedulerHandlerOptions = z.strictObject({
   izta: z.custom<Configured>().describe('what createIzta returns'),
   lingerSeconds: z.number().min(0).max(900).default(defaults.runner.lingerSeconds),
   alarm: alarmSchema,
+  metrics: z.boolean().default(isLambda),
 })
 
 /**
@@ -45,13 +50,11 @@ const schedulerHandlerOptions = z.strictObject({
  * ```
  */
 export function createSchedulerHandler(options: SchedulerHandlerOptions): SchedulerHandler {
-  const { izta, lingerSeconds, alarm } = checkOptions(
-    'createSchedulerHandler',
-    schedulerHandlerOptions,
-    options,
-  )
+  const given = checkOptions('createSchedulerHandler', schedulerHandlerOptions, options)
+  const { izta, lingerSeconds, alarm } = given
   const config = configOf(izta)
-  return async () => {
+  const metrics = given.metrics ? collectMetrics(config) : undefined
+  const once = async () => {
     try {
       return await tick(config, { aheadSeconds: lingerSeconds })
     } finally {
@@ -60,4 +63,5 @@ export function createSchedulerHandler(options: SchedulerHandlerOptions): Schedu
       await config.wakes.settled()
     }
   }
+  return (_event, context) => runInvocation(context, metrics, once)
 }

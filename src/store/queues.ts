@@ -85,7 +85,8 @@ select name from stale`
 export const wakeQueueStatement = (name: string): Statement => ({ text: wake, values: [name] })
 
 // Queues with tasks that no runner was woken for lately and that are due, as a tick finds them after lost wakes, or due
-// so soon that a runner waits for them ($1), if none does so already. Served by task_due.
+// so soon that a runner waits for them ($1), if none does so already; and what waits in every queue. Counts end at
+// 10,000 a priority, or a backlog would be read in full each time. Served by task_due.
 const wakeDue = `
 with due as materialized (
   select q.name from izta.queue q
@@ -105,12 +106,37 @@ marked as (
   update izta.queue q set woken_at = izta.now()
   where q.name = any (array(
     select l.name from izta.queue l where l.name in (select d.name from due d)
-    order by l.name for no key update skip locked)))
-select name from due`
+    order by l.name for no key update skip locked))),
+waiting as (
+  select q.name, q.paused, sum(x.due) as due, min(x.oldest) as oldest
+  from izta.queue q
+  cross join generate_series(0, 9) p(priority)
+  cross join lateral (
+    select count(*) as due, min(y.run_at) as oldest
+    from (
+      select t.run_at from izta.task t
+      where t.queue = q.name and t.priority = p.priority and t.run_at <= izta.now()
+      order by t.run_at limit 10000) y) x
+  group by q.name, q.paused)
+select w.name, w.paused, w.due, coalesce((date_part('epoch', izta.now() - w.oldest) * 1000)::bigint, 0) as oldest_due_ms,
+  w.name in (select d.name from due d) as wake
+from waiting w
+where w.due > 0 or w.name in (select d.name from due d)
+order by w.name`
 
 export const wakeDueStatement = (aheadSeconds: number): Statement => ({
   text: wakeDue,
   values: [String(aheadSeconds)],
 })
+
+/** Queues with due tasks, and those that want a runner. */
+export const readWaiting = (rows: readonly Row[]) =>
+  rows.map((row) => ({
+    queue: text(row, 'name'),
+    paused: flag(row, 'paused'),
+    due: integer(row, 'due'),
+    oldestDueMs: integer(row, 'oldest_due_ms'),
+    wake: flag(row, 'wake'),
+  }))
 
 export const readNames = (rows: readonly Row[]): string[] => rows.map((row) => text(row, 'name'))

@@ -5,6 +5,7 @@ import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
 import { pruneStatement, readPruned } from '../../src/store/prune.ts'
 import {
   readNames,
+  readWaiting,
   registerQueuesStatement,
   wakeDueStatement,
   wakeQueueStatement,
@@ -83,7 +84,10 @@ test('a tick finds queues with due tasks whose wake was lost, and only those', a
     "update izta.queue set woken_at = izta.now() - interval '5 seconds' where name <> 'in-time'",
   )
   await pool.query("update izta.queue set woken_at = izta.now() + interval '1 minute' where name = 'in-time'")
-  const wakeDue = async () => readNames(await database.query(wakeDueStatement(0)))
+  const wakeDue = async () =>
+    readWaiting(await database.query(wakeDueStatement(0)))
+      .filter(({ wake }) => wake)
+      .map(({ queue }) => queue)
   expect(await wakeDue()).toEqual(['lost-wake'])
   expect(await wakeDue()).toEqual([])
 })
