@@ -1,4 +1,5 @@
-// Alarms of every function: errors, throttles, and durations that came within a second of the timeout.
+// Alarms: errors, throttles and near timeouts of every function, and what izta's own metrics say of the queues
+// (docs/telemetry.md lists those).
 const minutes = 60
 
 module.exports = async ({ resolveConfigurationProperty, resolveVariable }) => {
@@ -43,5 +44,51 @@ module.exports = async ({ resolveConfigurationProperty, resolveVariable }) => {
       }),
     ]
   })
+  const { scheduler } = functions
+  if (scheduler !== undefined) {
+    const service = await resolveConfigurationProperty(['provider', 'environment', 'IZTA_APP'])
+    resources.push(...queueAlarms({ service, scheduler: scheduler.name, topics }))
+  }
   return { Resources: Object.fromEntries(resources) }
+}
+
+/** Of the metrics that the scheduler writes with each tick. */
+function queueAlarms({ service, scheduler, topics }) {
+  const alarm = (id, name, properties) => [
+    `${id}Alarm`,
+    {
+      Type: 'AWS::CloudWatch::Alarm',
+      Properties: {
+        AlarmName: `${scheduler}-${name}`,
+        Namespace: 'izta',
+        Dimensions: [
+          { Name: 'service', Value: service },
+          { Name: 'function', Value: scheduler },
+        ],
+        Statistic: 'Maximum',
+        Period: 5 * minutes,
+        EvaluationPeriods: 3,
+        Threshold: 1,
+        ComparisonOperator: 'GreaterThanOrEqualToThreshold',
+        TreatMissingData: 'notBreaching',
+        AlarmActions: topics,
+        OKActions: topics,
+        ...properties,
+      },
+    },
+  ]
+  return [
+    alarm('OldestDue', 'oldest-due', {
+      AlarmDescription:
+        'A task has been due for a quarter of an hour: there is more to do than the runners may do at once, or they fail. See AWS/Lambda Throttles and the logs of the runners.',
+      MetricName: 'AllOldestDueAge',
+      EvaluationPeriods: 1,
+      Threshold: 15 * minutes,
+    }),
+    alarm('QueuesWithoutRunner', 'queues-without-runner', {
+      AlarmDescription:
+        'A queue has due tasks and no runner takes its wakes: deploy one, name it in IZTA_RUNNERS, or see in the log of the scheduler why the wake fails.',
+      MetricName: 'QueuesWithoutRunner',
+    }),
+  ]
 }

@@ -85,7 +85,9 @@ export async function tick(
     }
   }
   if (failures.length > 0) throw failures[0]
-  const queues = waiting.filter(({ due }) => due > 0).map(({ wake: _, ...queue }) => queue)
+  const queues = waiting
+    .filter(({ due }) => due > 0)
+    .map(({ queue, paused, due, oldestDueMs }) => ({ queue, paused, due, oldestDueMs }))
   config.events.emit('tick.completed', { durationMs: config.clock.now() - startedAtMs, queues })
   return { made, woken, pruned }
 }

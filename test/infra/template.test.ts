@@ -141,7 +141,25 @@ for (const [stage, template] of Object.entries({ prod, dev })) {
       Target: { RetryPolicy: { MaximumRetryAttempts: 0, MaximumEventAgeInSeconds: 60 } },
     })
     expect(ofType(template, 'AWS::Events::Rule')).toEqual([])
-    expect(ofType(template, 'AWS::CloudWatch::Alarm')).toHaveLength(14)
+    expect(ofType(template, 'AWS::CloudWatch::Alarm')).toHaveLength(16)
+  })
+
+  test(`${stage}: alarms look at the metrics that the scheduler writes`, () => {
+    const alarms = ofType(template, 'AWS::CloudWatch::Alarm').map(([, { Properties }]) => Properties)
+    const own = alarms.filter(({ Namespace }) => Namespace === 'izta')
+    const dimensions = [
+      { Name: 'service', Value: 'izta' },
+      { Name: 'function', Value: `izta-${stage}-scheduler` },
+    ]
+    expect(own.map(({ MetricName }) => MetricName).toSorted()).toEqual([
+      'AllOldestDueAge',
+      'QueuesWithoutRunner',
+      'Ticks',
+    ])
+    expect(own.map(({ Dimensions }) => Dimensions)).toEqual([dimensions, dimensions, dimensions])
+    expect(own.find(({ MetricName }) => MetricName === 'Ticks')).toMatchObject({
+      TreatMissingData: 'breaching',
+    })
   })
 }
 
