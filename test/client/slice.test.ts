@@ -18,7 +18,8 @@ const divide = defineJob({
   },
 })
 
-const izta = createIzta({ database, jobs: [divide] })
+const log = { debug() {}, info() {}, warn() {}, error() {} }
+const izta = createIzta({ database, jobs: [divide], log })
 
 test('an enqueued task is run and its result read back', async () => {
   const { id, created } = await izta.enqueue(divide, { numerator: 1, denominator: 2 })
