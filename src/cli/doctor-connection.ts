@@ -35,61 +35,55 @@ export function checkConnectionString(connectionString: string): Verdict[] {
       ),
     ]
   }
-  const hints = [...neonHints(url), ...encryptionHints(url), ...poolerHints(url)]
+  const hints = [neonHint(url), encryptionHint(url), poolerHint(url)].filter((hint) => hint !== undefined)
+  const warnings = hints.filter(({ level }) => level === 'warning')
+  if (warnings.length > 0) return warnings
   return hints.length > 0 ? hints : [ok(`${placeOf({ connectionString })}, without a pooler`)]
 }
 
 const isNeon = (url: URL) => url.hostname.endsWith('.neon.tech')
 const isNeonPooler = (url: URL) => isNeon(url) && url.hostname.includes('-pooler.')
 
-function neonHints(url: URL): Verdict[] {
-  if (!isNeon(url)) return []
+function neonHint(url: URL): Verdict | undefined {
+  if (!isNeon(url)) return undefined
   if (isNeonPooler(url) && url.searchParams.get('channel_binding') === 'require') {
     // https://github.com/neondatabase/neon/issues/12897
-    return [
-      warning(
-        'Neon: channel_binding=require on the pooled host can keep a suspended compute from waking over TCP: take that parameter out if izta/pg uses this string. izta/neon (HTTP) does not read it.',
-      ),
-    ]
+    return warning(
+      'Neon: channel_binding=require on the pooled host can keep a suspended compute from waking over TCP: take that parameter out if izta/pg uses this string. izta/neon (HTTP) does not read it.',
+    )
   }
   return isNeonPooler(url)
-    ? []
-    : [
-        ok(
-          'Neon, direct host: right for izta/neon (HTTP). For izta/pg take the pooled host, with -pooler in its name.',
-        ),
-      ]
+    ? undefined
+    : ok(
+        'Neon, direct host: right for izta/neon (HTTP). For izta/pg take the pooled host, with -pooler in its name.',
+      )
 }
 
-function encryptionHints(url: URL): Verdict[] {
+function encryptionHint(url: URL): Verdict | undefined {
   const mode = url.searchParams.get('sslmode')
   const isEncrypted =
     url.searchParams.has('ssl') || (mode !== null && !['disable', 'allow', 'prefer'].includes(mode))
   // Neon's own driver speaks HTTPS.
-  if (isEncrypted || isNeon(url) || isLocal(url.hostname)) return []
-  return [
-    warning(
-      `${url.hostname}: ${mode === null ? 'no sslmode is given' : `sslmode=${mode}`}, so password and payloads travel unencrypted: add sslmode=verify-full.`,
-    ),
-  ]
+  if (isEncrypted || isNeon(url) || isLocal(url.hostname)) return undefined
+  return warning(
+    `${url.hostname}: ${mode === null ? 'no sslmode is given' : `sslmode=${mode}`}, so password and payloads travel unencrypted: add sslmode=verify-full.`,
+  )
 }
 
 const isLocal = (host: string) => ['', 'localhost', '127.0.0.1', '[::1]'].includes(host)
 
-function poolerHints(url: URL): Verdict[] {
+function poolerHint(url: URL): Verdict | undefined {
   const isPooler =
     isNeonPooler(url) ||
     ['6432', '6543'].includes(url.port) ||
     /pgbouncer|pooler/.test(url.hostname) ||
     url.searchParams.has('pgbouncer')
-  if (!isPooler) return []
+  if (!isPooler) return undefined
   // https://supabase.com/docs/guides/database/connecting-to-postgres
   if (url.hostname.endsWith('.pooler.supabase.com') && url.port !== '6543') {
-    return [
-      warning(
-        `Supabase, port ${url.port || '5432'}: the pooler keeps a database connection for each client here: take port 6543, transaction mode.`,
-      ),
-    ]
+    return warning(
+      `Supabase, port ${url.port || '5432'}: the pooler keeps a database connection for each client here: take port 6543, transaction mode.`,
+    )
   }
-  return [ok('through a pooler: izta needs no session state, so transaction mode is right')]
+  return ok('through a pooler: izta needs no session state, so transaction mode is right')
 }

@@ -1,5 +1,6 @@
 // Checks of `izta doctor` on the server, its user and izta's tables: pure functions from facts to verdicts.
 import { defaults } from '../defaults.ts'
+import type { Holder } from '../store/health-server.ts'
 import { quotedSchema, type Facts } from './doctor-facts.ts'
 import { count, failure, ok, size, some, span, warning, type Verdict } from './doctor-finding.ts'
 
@@ -10,8 +11,9 @@ export const serverLimits = {
   skewMs: 5000,
   /** AWS refuses signatures that are older: https://docs.aws.amazon.com/general/latest/gr/signature-v4-troubleshooting.html */
   signatureMs: 300_000,
-  transactionSeconds: 300,
-  slotTransactions: 1_000_000,
+  /** For what holds the xmin horizon; standbys and slots tell no time. */
+  heldSeconds: 300,
+  heldTransactions: 1_000_000,
   /** Five times what makes autovacuum start on izta.task. */
   deadRows: 50_000,
   bloatBytes: 64 * 1024 ** 2,
@@ -56,7 +58,7 @@ export function checkPrivileges({ missingPrivileges, server, schema }: Facts): V
   if (missingPrivileges.length === 0)
     return schema === undefined || schema.applied.length === 0 ? [] : [ok('all that izta needs')]
   const grants = missingPrivileges.map((grant) => `grant ${grant} to "${server.user}"`)
-  return [failure(`${server.user} lacks privileges; as the owner run: ${some(grants, 20)}`)]
+  return [failure(`${server.user} lacks privileges; as the owner run: ${grants.join('; ')}`)]
 }
 
 export function checkClock({ skew, schedules }: Facts): Verdict[] {
@@ -112,39 +114,34 @@ export function checkMigrations({ schema, schemaName, server }: Facts): Verdict[
 
 export function checkHorizon({ holders, server }: Facts): Verdict[] {
   if (holders === undefined) return []
-  const held = holders.flatMap((holder): Verdict[] => {
-    const { kind, name, seconds = 0, transactions = 0 } = holder
-    const isOld =
-      kind === 'slot'
-        ? transactions >= serverLimits.slotTransactions
-        : seconds >= serverLimits.transactionSeconds
-    if (!isOld) return []
-    const why = 'no row that was deleted since can be removed'
-    if (kind === 'slot')
-      return [
-        warning(
-          `Replication slot ${name} is ${count(transactions, 'transaction')} behind, so ${why}: bring its consumer back, or drop the slot.`,
-        ),
-      ]
-    if (kind === 'prepared')
-      return [
-        warning(
-          `Prepared transaction ${name} is ${span(seconds)} old, so ${why}: commit prepared or rollback prepared.`,
-        ),
-      ]
-    return [
-      warning(
-        `The transaction of ${name} is ${span(seconds)} old, so ${why}: end it, and set idle_in_transaction_session_timeout.`,
-      ),
-    ]
-  })
-  if (held.length > 0) return held
+  const old = holders.filter(({ seconds, transactions = 0 }) =>
+    seconds === undefined
+      ? transactions >= serverLimits.heldTransactions
+      : seconds >= serverLimits.heldSeconds,
+  )
+  if (old.length > 0) return old.map((holder) => warning(describe(holder)))
   const oldest = holders.find(({ seconds }) => seconds !== undefined)?.seconds ?? 0
   const blind =
     server?.seesSessions === false
-      ? ` (sessions of other users are hidden: grant pg_read_all_stats to see them)`
+      ? ' (sessions of other users are hidden: grant pg_read_all_stats to see them)'
       : ''
   return [ok(`oldest transaction ${span(oldest)}${blind}`)]
+}
+
+function describe({ kind, name, seconds = 0, transactions = 0 }: Holder): string {
+  const behind = `${count(transactions, 'transaction')} behind`
+  const old = `${span(seconds)} old`
+  const why = 'so that no row deleted since can be removed'
+  switch (kind) {
+    case 'transaction':
+      return `The transaction of ${name} is ${old}, ${why}: end it, and set idle_in_transaction_session_timeout.`
+    case 'standby':
+      return `The standby of ${name} is ${behind}, ${why}: end its long queries, or turn its hot_standby_feedback off.`
+    case 'slot':
+      return `Replication slot ${name} is ${behind}, ${why}: bring its consumer back, or drop the slot.`
+    case 'prepared':
+      return `Prepared transaction ${name} is ${old}, ${why}: run commit prepared or rollback prepared.`
+  }
 }
 
 export function checkDeadRows({ tables, server, schemaName }: Facts): Verdict[] {

@@ -109,7 +109,7 @@ export function checkSchedules({ schedules }: Facts): Verdict[] {
   if (overdue < active) {
     return [
       failure(
-        `Schedule "${oldest}" should have been planned ${span(overdueSeconds)} ago, ${active - overdue} of ${active} are: look for "a schedule could not be planned" in the scheduler's log.`,
+        `Schedule "${oldest}" should have been planned ${span(overdueSeconds)} ago, while ${active - overdue} of ${active} are planned: look for "a schedule could not be planned" in the scheduler's log.`,
       ),
     ]
   }

@@ -126,12 +126,13 @@ export const readTables = (rows: readonly Row[]): ReadonlyMap<string, TableFacts
 const holders = `
 select kind, name, seconds, transactions
 from (
-  select 'transaction' as kind,
+  select case a.backend_type when 'walsender' then 'standby' else 'transaction' end as kind,
     concat_ws(' ', 'pid ' || a.pid, 'user ' || a.usename, nullif(a.application_name, ''), a.state) as name,
     date_part('epoch', clock_timestamp() - a.xact_start)::bigint as seconds, age(a.backend_xmin) as transactions
   from pg_stat_activity a
   where coalesce(a.backend_xmin, a.backend_xid) is not null and a.pid <> pg_backend_pid()
-    and (a.datname = current_database() or a.datname is null) and a.backend_type <> 'autovacuum worker'
+    and (a.datname = current_database() or a.datname is null)
+    and not exists (select from pg_stat_progress_vacuum v where v.pid = a.pid)
   union all
   select 'slot', s.slot_name || case when s.active then '' else ' (inactive)' end, null, age(s.xmin)
   from pg_replication_slots s
@@ -147,9 +148,9 @@ export const holdersStatement: Statement = { text: holders, values: [] }
 
 /** Something that holds the xmin horizon. */
 export interface Holder {
-  readonly kind: 'transaction' | 'slot' | 'prepared'
+  readonly kind: 'transaction' | 'standby' | 'slot' | 'prepared'
   readonly name: string
-  /** Absent for slots. */
+  /** Absent for standbys and slots. */
   readonly seconds: number | undefined
   /** How many transactions have begun since; absent for one that has only written. */
   readonly transactions: number | undefined

@@ -1,0 +1,586 @@
+// `izta doctor`: each state of an installation that it has to notice, made in a real database.
+import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { createServer } from 'node:http'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { createIzta, defineJob, defineSchedule } from 'izta'
+import { createTestClock, drain } from 'izta/testing'
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { examine, runDoctor } from '../../src/cli/doctor.ts'
+import { gatherDatabaseFacts } from '../../src/cli/doctor-facts.ts'
+import type { Finding } from '../../src/cli/doctor-finding.ts'
+import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
+import { newTask } from '../store/statements.ts'
+import { testDatabase } from '../support/database.ts'
+
+const { database, pool, url, connect } = await testDatabase()
+const empty = await testDatabase({ migrated: false })
+const quiet = { debug() {}, info() {}, warn() {}, error() {} }
+const job = defineJob({ id: 'job', run: () => {} })
+const throws = defineJob({
+  id: 'throws',
+  maxAttempts: 1,
+  run: () => {
+    throw new Error('no such customer')
+  },
+})
+const izta = createIzta({ database, jobs: [job, throws], log: quiet })
+
+beforeEach(async () => {
+  await pool.query('truncate izta.task, izta.history, izta.queue, izta.schedule')
+})
+
+/** What the doctor finds, by the names of its checks, and its exit code. */
+async function doctor(options: { databaseUrl?: string; schema?: string; stack?: string } = {}) {
+  let printed = ''
+  const code = await runDoctor(
+    { databaseUrl: url, ...options, json: true },
+    { write: (part) => (printed += part) },
+  )
+  const findings = JSON.parse(printed) as Finding[]
+  return {
+    code,
+    findings,
+    of: (name: string) => findings.filter((finding) => finding.name === name).map(told),
+  }
+}
+
+const told = ({ level, message }: Finding) => `${level}: ${message}`
+const ago = (seconds: number) => new Date(Date.now() - seconds * 1000)
+
+function withParts(
+  parts: Partial<Pick<URL, 'username' | 'password' | 'host' | 'search'>>,
+  base = url,
+): string {
+  return Object.assign(new URL(base), parts).href
+}
+
+/** A user with a password, and nothing else, who is gone after the test. */
+async function newUser({ pool: owner, url: base } = { pool, url }) {
+  const name = `izta_user_${randomUUID().slice(0, 8)}`
+  await owner.query(`create role ${name} login password 'secret'`)
+  onTestFinished(async () => {
+    await owner.query(`drop owned by ${name} cascade; drop role ${name}`)
+  })
+  return { name, url: withParts({ username: name, password: 'secret' }, base) }
+}
+
+/** A user who may do what izta does. */
+async function newRunnerUser() {
+  const user = await newUser()
+  await pool.query(`
+    grant usage on schema izta to ${user.name};
+    grant select, insert, update, delete on all tables in schema izta to ${user.name}`)
+  return user
+}
+
+describe('a healthy installation', () => {
+  test('passes every check', async () => {
+    const user = await newRunnerUser()
+    const { code, findings, of } = await doctor({ databaseUrl: user.url })
+    expect(findings.filter(({ level }) => level !== 'ok')).toEqual([])
+    expect(code).toBe(0)
+    expect(findings.map(({ name }) => name).join(', ')).toBe(
+      'connection, database, version, user, privileges, clock, schema, xmin horizon, dead rows, queues, losses, failures, schedules, history',
+    )
+    expect(of('xmin horizon')).toEqual([expect.stringContaining('grant pg_read_all_stats')])
+  })
+
+  test('a warning alone is no failure', async () => {
+    const { code, of } = await doctor()
+    expect(of('user')).toEqual([expect.stringMatching(/^warning: \w+ is a superuser/)])
+    expect(code).toBe(0)
+  })
+})
+
+describe('a database that cannot be used', () => {
+  test.each([
+    ['the line that Neon copies', `psql 'postgres://me:secret@host/app'`, 'begins with the command psql'],
+    ['quotation marks', '"postgres://me:secret@host/app"', 'begins with a quotation mark'],
+    ['a line break', 'postgres://me:secret@host/app\n', 'ends with a space or a line break'],
+    ['JDBC', 'jdbc:postgresql://host/app?password=secret', 'is a JDBC URL'],
+    ['the JSON of RDS', '{"username":"me","password":"secret"}', 'is JSON'],
+    ['keywords', 'host=db user=me password=secret', 'is a list of keywords'],
+    ['the name of a parameter', '/izta/prod/database-url', 'names a secret or a parameter'],
+    ['anything else', 'secret', 'is no URL of a Postgres database'],
+    ['a password with a slash', 'postgres://me:sec/ret@host/app', 'write characters such as'],
+  ])('a connection string that is none is named without its value: %s', async (_, databaseUrl, message) => {
+    const { code, findings } = await doctor({ databaseUrl })
+    expect(findings).toEqual([
+      { name: 'connection', level: 'failure', message: expect.stringContaining(message) },
+    ])
+    expect(findings[0]?.message).not.toMatch(/secret@|sec\/ret|=secret|"secret"/)
+    expect(code).toBe(1)
+  })
+
+  test('an address where nothing listens', async () => {
+    const { code, of } = await doctor({ databaseUrl: withParts({ host: '127.0.0.1:1' }) })
+    expect(of('database')).toEqual([
+      expect.stringMatching(/^failure: The database at 127\.0\.0\.1:1\/.* host and port/),
+    ])
+    expect(code).toBe(1)
+  })
+
+  test('a wrong password', async () => {
+    const { name } = await newUser()
+    const { of } = await doctor({ databaseUrl: withParts({ username: name, password: 'wrong' }) })
+    expect(of('database')).toEqual([expect.stringMatching(/^failure: .*password authentication failed/)])
+  })
+
+  test('a database that was never migrated, with what to run and who may', async () => {
+    const asOwner = await doctor({ databaseUrl: empty.url })
+    expect(asOwner.of('schema')).toEqual(['failure: Schema izta is not migrated: run `izta migrate`.'])
+    expect(asOwner.code).toBe(1)
+    const user = await newUser(empty)
+    const { of } = await doctor({ databaseUrl: user.url, schema: 'other' })
+    expect(of('schema')).toEqual([
+      `failure: Schema other is not migrated: run \`izta migrate --schema other\`. ${user.name} may not create schemas here: do it as the database's owner.`,
+    ])
+  })
+
+  test('a database that takes no writes', async () => {
+    const { of } = await doctor({
+      databaseUrl: withParts({ search: '?options=-c%20default_transaction_read_only=on' }),
+    })
+    expect(of('database')).toContainEqual(expect.stringContaining('failure: The database takes no writes'))
+  })
+})
+
+describe('connection strings', () => {
+  test.each([
+    [
+      'a remote host without TLS',
+      'postgres://me:x@db.example.com/app',
+      'warning',
+      /no sslmode is given.*verify-full/,
+    ],
+    [
+      'TLS if it pleases',
+      'postgres://me:x@db.example.com/app?sslmode=prefer',
+      'warning',
+      /sslmode=prefer, so/,
+    ],
+    [
+      'Neon, pooled, with channel binding',
+      'postgres://me:x@ep-a-pooler.eu.aws.neon.tech/app?channel_binding=require',
+      'warning',
+      /channel_binding=require/,
+    ],
+    ['Neon, direct', 'postgres://me:x@ep-a.eu.aws.neon.tech/app', 'ok', /-pooler in its name/],
+    ['Neon, pooled', 'postgres://me:x@ep-a-pooler.eu.aws.neon.tech/app', 'ok', /through a pooler/],
+    [
+      'PgBouncer',
+      'postgres://me:x@db.example.com:6432/app?sslmode=verify-full',
+      'ok',
+      /transaction mode is right/,
+    ],
+    [
+      'Supabase in session mode',
+      'postgres://me:x@eu.pooler.supabase.com:5432/app?sslmode=require',
+      'warning',
+      /take port 6543/,
+    ],
+  ])('%s', (_, connectionString, level, message) => {
+    const findings = examine({ connectionString, schemaName: 'izta', troubles: [] })
+    expect(findings).toEqual([{ name: 'connection', level, message: expect.stringMatching(message) }])
+  })
+})
+
+describe('schema', () => {
+  test('a migration that the database lacks', async () => {
+    await pool.query(`update izta.migration set name = '0000_moved', id = 90 where id = 3`)
+    onTestFinished(async () => {
+      await pool.query(`update izta.migration set name = '0003_create_turn', id = 3 where id = 90`)
+    })
+    const { of } = await doctor()
+    expect(of('schema')).toEqual(['failure: Schema izta lacks 0003_create_turn: run `izta migrate`.'])
+  })
+
+  test.each([
+    [false, /^warning: A newer izta has applied 0099_add_more: this version still runs/],
+    [true, /^failure: A newer izta has applied 0099_add_more: this version must not run/],
+  ])('a newer migration; breaking: %s', async (breaking, message) => {
+    await pool.query(
+      `insert into izta.migration (id, name, checksum, breaking) values (99, '0099_add_more', '', $1)`,
+      [breaking],
+    )
+    onTestFinished(async () => {
+      await pool.query('delete from izta.migration where id = 99')
+    })
+    const { of } = await doctor()
+    expect(of('schema')).toEqual([expect.stringMatching(message)])
+  })
+
+  test('a test clock in the database', async () => {
+    const other = createIzta({ database: empty.database, jobs: [], schema: 'clocked' })
+    await other.migrate()
+    await createTestClock({ database: empty.database, schema: 'clocked' })
+    const { of } = await doctor({ databaseUrl: empty.url, schema: 'clocked' })
+    expect(of('clock')).toContainEqual(
+      expect.stringMatching(/^failure: .* a test clock was made in this database/),
+    )
+  })
+})
+
+describe('user and privileges', () => {
+  test('a user with tables of its own elsewhere', async () => {
+    const { name, url: databaseUrl } = await newRunnerUser()
+    await pool.query(`create schema shop authorization ${name}`)
+    const { of } = await doctor({ databaseUrl })
+    expect(of('user')).toEqual([expect.stringContaining(`warning: ${name} also owns shop, beside izta`)])
+  })
+
+  test('missing privileges are named as a grant, once', async () => {
+    const { name, url: databaseUrl } = await newRunnerUser()
+    await pool.query(`
+      revoke update, delete on izta.task from ${name};
+      revoke select on izta.schedule from ${name}`)
+    const { code, findings, of } = await doctor({ databaseUrl })
+    expect(of('privileges')).toEqual([
+      expect.stringContaining(
+        `grant select on izta.schedule to "${name}"; grant update, delete on izta.task to "${name}"`,
+      ),
+    ])
+    expect(findings.filter(({ level }) => level === 'failure')).toHaveLength(1)
+    expect(code).toBe(1)
+  })
+
+  test('a schema that may not be used', async () => {
+    const { name, url: databaseUrl } = await newUser()
+    const { of } = await doctor({ databaseUrl })
+    expect(of('privileges')).toEqual([expect.stringContaining(`grant usage on schema izta to "${name}"`)])
+  })
+})
+
+describe('clocks', () => {
+  const clockThat = async (aheadMs: number) => {
+    const facts = await gatherDatabaseFacts({ database, schemaName: 'izta', now: () => Date.now() + aheadMs })
+    return examine({ ...facts, schemaName: 'izta' })
+      .filter(({ name }) => name === 'clock')
+      .map(told)
+  }
+
+  test('a machine whose clock is off', async () => {
+    expect(await clockThat(-60_000)).toEqual([
+      expect.stringMatching(/^warning: .* 60\.\d s behind the database's/),
+    ])
+    expect(await clockThat(600_000)).toEqual([expect.stringMatching(/ahead of .* AWS refuses signed calls/)])
+    expect(await clockThat(1000)).toEqual([expect.stringMatching(/^ok: /)])
+  })
+})
+
+describe('dead rows and what holds them', () => {
+  test('an old transaction is named with its session', async () => {
+    const client = await connect()
+    await client.query(`set application_name = 'report'; begin isolation level repeatable read; select 1`)
+    const facts = await gatherDatabaseFacts({ database, schemaName: 'izta', now: Date.now })
+    await client.query('rollback')
+    const holders = facts.holders?.map((holder) => ({ ...holder, seconds: 301 })) ?? []
+    const found = examine({ ...facts, holders, schemaName: 'izta' }).filter(
+      ({ name }) => name === 'xmin horizon',
+    )
+    expect(found.map(told)).toEqual([
+      expect.stringMatching(
+        /^warning: The transaction of pid \d+ user \w+ report idle in transaction is 5 min old/,
+      ),
+    ])
+  })
+
+  test.each([
+    [{ kind: 'slot', name: 'standby (inactive)', seconds: undefined, transactions: 2e6 }, /drop the slot/],
+    [
+      { kind: 'prepared', name: `'two'`, seconds: 9000, transactions: 5 },
+      /'two' is 3 h old.*rollback prepared/,
+    ],
+  ] as const)('what else holds the horizon: %o', (holder, message) => {
+    const found = examine({ holders: [holder], schemaName: 'izta', troubles: [] })
+    expect(found.map(told)).toEqual([expect.stringMatching(message)])
+  })
+
+  test('dead rows that an open snapshot keeps', async () => {
+    const client = await connect()
+    await pool.query(`
+      insert into izta.task (id, queue, job, payload, run_at, due_at, created_at)
+      select gen_random_uuid(), 'default', 'job', '{}', now(), now(), now() from generate_series(1, 51000)`)
+    await client.query('begin isolation level repeatable read; select 1')
+    await pool.query('delete from izta.task')
+    // Counts dead rows at once, but not those that its own session is still to report.
+    await (await connect()).query('analyze izta.task')
+    const { of } = await doctor()
+    await client.query('rollback')
+    expect(of('dead rows')).toEqual([
+      expect.stringMatching(
+        /^warning: izta\.task has 51,000 dead rows beside 0 live ones.* vacuum izta\.task$/,
+      ),
+    ])
+  })
+
+  test('a table that takes far more than its rows need', async () => {
+    await pool.query('alter table izta.task alter payload set storage plain')
+    onTestFinished(async () => {
+      await pool.query('alter table izta.task alter payload set storage extended')
+    })
+    await pool.query(`
+      insert into izta.task (id, queue, job, payload, run_at, due_at, created_at)
+      select gen_random_uuid(), 'default', 'job', to_json(repeat('x', 7900)), now(), now(), now()
+      from generate_series(1, 9000)`)
+    await pool.query(`delete from izta.task where ctid <> '(8999,1)'`)
+    await pool.query('vacuum analyze izta.task')
+    const { of } = await doctor()
+    expect(of('dead rows')).toEqual([
+      expect.stringMatching(/^warning: izta\.task takes \d+ MiB for 1 row: .* vacuum full/),
+    ])
+  })
+})
+
+describe('queues', () => {
+  test.each([
+    [60, 'ok', /1 task due/],
+    [120, 'warning', /"default" has 1 task due, the oldest since 2 min, and nobody claims/],
+    [700, 'failure', /"default" has 1 task due, the oldest since 12 min, and nobody claims/],
+  ])('a task that is due for %i s and that nobody claims: %s', async (seconds, level, message) => {
+    await izta.enqueue(job, undefined, { runAt: ago(seconds) })
+    const { code, of } = await doctor()
+    expect(of('queues')).toEqual([expect.stringMatching(message)])
+    expect(of('queues')[0]).toMatch(new RegExp(`^${level}`))
+    expect(code).toBe(level === 'failure' ? 1 : 0)
+  })
+
+  test('a queue that runners are too slow for', async () => {
+    for (let n = 0; n < 3; n++) await izta.enqueue(job, undefined, { runAt: ago(700) })
+    await pool.query(`
+      update izta.task set lease = gen_random_uuid(), run_at = now() + interval '1 minute'
+      where id = (select id from izta.task limit 1)`)
+    const { of } = await doctor()
+    expect(of('queues')).toEqual([expect.stringMatching(/^warning: .* 2 tasks due, .* allow more of them/)])
+  })
+
+  test('a paused queue, with what waits in it', async () => {
+    await izta.enqueue(job, undefined, { runAt: ago(5) })
+    await izta.queues.pause('default')
+    const { of } = await doctor()
+    expect(of('queues')).toEqual([expect.stringMatching(/^warning: Queue "default" is paused, 1 task due/)])
+  })
+
+  test('a queue that only statements inside transactions have used', async () => {
+    await database.query(enqueueOnlyStatement([newTask({ queue: 'mail', runAt: ago(700) })], false))
+    const { of } = await doctor()
+    expect(of('queues')).toEqual([expect.stringContaining('failure: Queue "mail" has 1 task due')])
+  })
+})
+
+describe('tasks', () => {
+  test('a job under which the process dies often', async () => {
+    for (let n = 0; n < 3; n++) await izta.enqueue(job)
+    await pool.query('update izta.task set losses = 1')
+    const { of } = await doctor()
+    expect(of('losses')).toEqual([
+      expect.stringMatching(/^warning: Job "job": the process died under 3 tasks:/),
+    ])
+  })
+
+  test('a task that fails with its next loss', async () => {
+    await izta.enqueue(job)
+    await pool.query('update izta.task set losses = 2')
+    const { of } = await doctor()
+    expect(of('losses')).toEqual([expect.stringContaining('one of them 2 times, and fails with the next')])
+  })
+
+  test('a job whose tasks fail, with the newest reason', async () => {
+    await izta.enqueue(throws)
+    await izta.enqueue(job)
+    await drain(izta)
+    const { of } = await doctor()
+    expect(of('failures')).toEqual([
+      `warning: Job "throws": 1 of 1 task failed within a day, 0 tasks will be tried again: see izta.list({ status: 'failed' }). The last: no such customer`,
+    ])
+  })
+
+  test('a rare failure is none to talk about', async () => {
+    await izta.enqueue(throws)
+    await drain(izta)
+    await pool.query(`
+      insert into izta.history (id, queue, job, status, priority, attempt, max_attempts, losses, claims, created_at,
+        due_at, finished_at, expires_at)
+      select gen_random_uuid(), queue, job, 'finished', priority, attempt, max_attempts, 0, 1, created_at, due_at,
+        finished_at, expires_at
+      from izta.history, generate_series(1, 30)`)
+    const { of } = await doctor()
+    expect(of('failures')).toEqual(['ok: few of the 31 tasks that ended within a day'])
+  })
+
+  test('tasks that fail and are tried again', async () => {
+    for (let n = 0; n < 10; n++) await izta.enqueue(job)
+    await pool.query('update izta.task set attempt = 1')
+    const { of } = await doctor()
+    expect(of('failures')).toEqual([expect.stringContaining('10 tasks will be tried again')])
+  })
+})
+
+describe('schedules', () => {
+  const schedules = [
+    defineSchedule({ name: 'hourly', job, cron: '0 * * * *' }),
+    defineSchedule({ name: 'daily', job, cron: '0 3 * * *' }),
+  ]
+  const overdue = (seconds: number, name = '%') =>
+    pool.query(`update izta.schedule set plan_at = now() - $1 * interval '1 second' where name like $2`, [
+      seconds,
+      name,
+    ])
+  beforeEach(async () => {
+    await createIzta({ database, jobs: [], schedules, log: quiet }).migrate()
+    await overdue(-60)
+  })
+
+  test.each([
+    [300, 'ok', /2 schedules planned/],
+    [900, 'warning', /No tick for at least 15 min/],
+    [7300, 'failure', /No tick for at least 2 h.*scheduler/],
+  ])('no tick for %i s: %s', async (seconds, level, message) => {
+    await overdue(seconds)
+    const { of } = await doctor()
+    expect(of('schedules')).toEqual([expect.stringMatching(message)])
+    expect(of('schedules')[0]).toMatch(new RegExp(`^${level}`))
+  })
+
+  test('one schedule that ticks pass over', async () => {
+    await overdue(900, 'daily')
+    const { of } = await doctor()
+    expect(of('schedules')).toEqual([
+      expect.stringMatching(/^failure: Schedule "daily" .* while 1 of 2 are planned/),
+    ])
+  })
+
+  test('a paused schedule waits for no tick', async () => {
+    await overdue(9000, 'daily')
+    await izta.schedules.pause('daily')
+    const { of } = await doctor()
+    expect(of('schedules')).toEqual(['ok: 1 schedule planned, 1 paused'])
+  })
+})
+
+test('a history that nobody prunes', async () => {
+  await izta.enqueue(job)
+  await drain(izta)
+  await pool.query(`update izta.history set expires_at = now() - interval '3 days'`)
+  const { of } = await doctor()
+  expect(of('history')).toEqual([expect.stringMatching(/^warning: Pruning is behind: 1 row .* since 3 days/)])
+})
+
+test('lines are coloured on a terminal only', async () => {
+  let printed = ''
+  await runDoctor({ databaseUrl: 'nonsense' }, { write: (part) => (printed += part) })
+  expect(printed).toMatch(/^✖ connection {2}The connection string is no URL .*\n$/)
+})
+
+describe('the command', { timeout: 60_000 }, async () => {
+  const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
+  const entry = new URL('../../src/index.ts', import.meta.url).href
+
+  async function run(words: string[], environment: Record<string, string> = {}) {
+    const child = spawn(process.execPath, [main, 'doctor', ...words], {
+      env: { PATH: process.env['PATH'], ...environment },
+    })
+    const code = new Promise((resolve) => child.once('close', resolve))
+    const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)])
+    return { code: await code, stdout, stderr }
+  }
+
+  test('no database is wrong usage', async () => {
+    expect(await run([])).toMatchObject({ code: 2, stderr: expect.stringContaining('set DATABASE_URL') })
+  })
+
+  test('compares the jobs of a file with the functions of a stack', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'izta-doctor-test-'))
+    onTestFinished(() => rm(folder, { recursive: true }))
+    const jobs = join(folder, 'jobs.ts')
+    await writeFile(
+      jobs,
+      `import { defineJob } from '${entry}'
+       export const jobs = [
+         defineJob({ id: 'long', timeoutSeconds: 120, run() {} }),
+         defineJob({ id: 'longer', timeoutSeconds: 900, run() {} }),
+         defineJob({ id: 'astray', queue: 'mail', run() {} }),
+       ]`,
+    )
+    const answers: Record<string, unknown> = {
+      '/2015-03-31/functions?MaxItems=50': {
+        Functions: [
+          { FunctionName: 'shop-prod-enqueue', Timeout: 30 },
+          { FunctionName: 'other-runner', Timeout: 3 },
+        ],
+        NextMarker: 'next',
+      },
+      '/2015-03-31/functions?MaxItems=50&Marker=next': {
+        Functions: [
+          {
+            FunctionName: 'shop-prod-runner',
+            Timeout: 300,
+            Environment: { Variables: { IZTA_QUEUES: 'default' } },
+          },
+          {
+            FunctionName: 'shop-prod-feeds',
+            Timeout: 120,
+            Environment: { Variables: { IZTA_QUEUES: 'feeds' } },
+          },
+        ],
+      },
+      '/2019-09-30/functions/shop-prod-runner/concurrency': {},
+      '/2019-09-30/functions/shop-prod-feeds/concurrency': { ReservedConcurrentExecutions: 0 },
+      '/2016-08-19/account-settings': {
+        AccountLimit: { ConcurrentExecutions: 10, UnreservedConcurrentExecutions: 10 },
+      },
+    }
+    const aws = createServer((request, response) => {
+      const answer = answers[request.url ?? '']
+      response.writeHead(answer === undefined ? 404 : 200).end(JSON.stringify(answer ?? { url: request.url }))
+    })
+    await new Promise<void>((ready) => aws.listen(0, '127.0.0.1', ready))
+    onTestFinished(() => void aws.close())
+    const environment = {
+      DATABASE_URL: url,
+      AWS_ENDPOINT_URL: `http://127.0.0.1:${(aws.address() as AddressInfo).port}`,
+      AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE',
+      AWS_SECRET_ACCESS_KEY: 'secret',
+    }
+
+    const withStack = await run(
+      ['--jobs', jobs, '--stack', 'shop-prod', '--region', 'eu-central-1'],
+      environment,
+    )
+    expect(withStack).toMatchObject({ code: 1, stderr: '' })
+    expect(withStack.stdout.split('\n').filter((line) => /timeouts|functions/.test(line))).toEqual([
+      expect.stringMatching(/^! timeouts +Job "long" .* shop-prod-feeds has 120 s .* of another queue/),
+      expect.stringMatching(
+        /^✖ timeouts +Job "longer" .* shop-prod-runner has 300 s and refuses to start: raise/,
+      ),
+      expect.stringMatching(/^! timeouts +Job "longer" .* shop-prod-feeds/),
+      expect.stringMatching(
+        /^✖ timeouts +Job "astray" waits in queue "mail", which no function of shop-prod runs/,
+      ),
+      expect.stringMatching(/^✖ functions +shop-prod-feeds has a reserved concurrency of 0/),
+      expect.stringMatching(/^! functions +The account runs 10 invocations at once/),
+    ])
+    expect(withStack.stdout).not.toContain('\u001B')
+
+    const alone = await run(['--jobs', jobs], environment)
+    expect(alone.code).toBe(0)
+    expect(alone.stdout).toMatch(
+      /! timeouts +Job "longer" may run 900 s .* no Lambda function has more than 900 s/,
+    )
+
+    const elsewhere = await run(['--stack', 'shop-dev', '--region', 'eu-central-1'], environment)
+    expect(elsewhere.stdout).toMatch(/✖ functions +No function shop-dev-… .* check the name of the stack/)
+
+    const keyless = await run(['--stack', 'shop-dev', '--region', 'eu-central-1'], { DATABASE_URL: url })
+    expect(keyless).toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/✖ functions +No AWS credentials: set/),
+    })
+  })
+})
