@@ -1,0 +1,74 @@
+// The handlers' way into the ledger: a connection of its own, that no injected fault but the server's end can touch.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Pool } from 'pg'
+import { uuidv7 } from 'uuidv7'
+import type { JobContext } from '../../src/job/context.ts'
+
+export interface Ledger {
+  /** Writes, again and again until the database has taken it: the text must be safe to repeat. */
+  write(text: string, values: readonly unknown[]): Promise<void>
+  read<T>(text: string, values?: readonly unknown[]): Promise<T[]>
+  /** Runs the work of a handler between its first and its last line in the ledger. */
+  run<T>(ctx: JobContext<unknown>, work: (runId: string) => Promise<T> | T): Promise<T>
+}
+
+// The lease is this claim's only if nobody has counted a loss or an attempt since.
+const start = `
+insert into ledger.run (id, task, job, attempt, losses, pid, lease_until)
+select $1::uuid, $2::uuid, $3::text, $4::integer, $5::integer, $6::integer, (
+  select t.run_at from izta.task t
+  where t.id = $2::uuid and t.lease is not null and t.run_at > clock_timestamp() and t.losses = $5::integer and t.attempt = $4::integer - 1)
+on conflict do nothing`
+const end = `update ledger.run set ended_at = clock_timestamp(), outcome = $2 where id = $1`
+
+export function createLedger(url: string, max = 3): Ledger {
+  const pool = new Pool({ connectionString: url, max, connectionTimeoutMillis: 2000, query_timeout: 5000 })
+  pool.on('error', () => undefined)
+  pool.on('connect', (client) => client.on('error', () => undefined))
+
+  async function read<T>(text: string, values: readonly unknown[] = []): Promise<T[]> {
+    const { rows } = await pool.query(text, [...values])
+    return rows as T[]
+  }
+  async function write(text: string, values: readonly unknown[]): Promise<void> {
+    for (;;) {
+      try {
+        await read(text, values)
+        return
+      } catch (error) {
+        const state = error instanceof Error && 'code' in error ? String(error.code) : ''
+        // A mistake of the harness, which would be repeated for ever.
+        if (/^(22|23|42)/.test(state)) throw error
+        await sleep(50)
+      }
+    }
+  }
+
+  return {
+    read,
+    write,
+    async run(ctx, work) {
+      const id = uuidv7()
+      await write(start, [id, ctx.task.id, ctx.task.job, ctx.attempt, ctx.losses, process.pid])
+      const finish = async (outcome: string) => {
+        await write(end, [id, ctx.signal.aborted ? codeOf(ctx.signal.reason) : outcome])
+      }
+      try {
+        ctx.signal.throwIfAborted()
+        const result = await work(id)
+        await write(end, [id, 'ok'])
+        return result
+      } catch (error) {
+        // What the runner makes of it depends on whether the signal has aborted by the time it sees the error.
+        let wasAborted: boolean
+        do {
+          wasAborted = ctx.signal.aborted
+          await finish('threw')
+        } while (wasAborted !== ctx.signal.aborted)
+        throw error
+      }
+    },
+  }
+}
+
+const codeOf = (reason: unknown) => String((reason as { code?: unknown } | undefined)?.code ?? 'aborted')

@@ -1,0 +1,3 @@
+export async function runMutations(_: unknown): Promise<boolean> {
+  return false
+}

@@ -1,0 +1,26 @@
+// Random numbers that a seed repeats (mulberry32).
+
+export interface Random {
+  /** 0 up to, not including, 1. */
+  next(): number
+  /** Whole, both ends included. */
+  between(from: number, to: number): number
+  chance(share: number): boolean
+  pick<T>(items: readonly T[]): T | undefined
+}
+
+export function createRandom(seed: number): Random {
+  let state = seed >>> 0
+  function next(): number {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+  return {
+    next,
+    between: (from, to) => from + Math.floor(next() * (to - from + 1)),
+    chance: (share) => next() < share,
+    pick: (items) => items[Math.floor(next() * items.length)],
+  }
+}

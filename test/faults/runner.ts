@@ -1,0 +1,42 @@
+// A process of runners: one invocation after the other, as Lambda would start them, until it is killed.
+import { leaseMs, invocationMs } from './pace.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { createRunnerHandler } from '../../src/aws/runner-handler.ts'
+import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { createIzta } from '../../src/index.ts'
+import { createJobs } from './jobs.ts'
+import { createLedger } from './ledger.ts'
+import { childSettings, quiet } from './child.ts'
+
+const { url, ledgerUrl, generation } = childSettings()
+const { recent, ...older } = createJobs(createLedger(ledgerUrl))
+const jobs = generation === 'new' ? [...Object.values(older), recent] : Object.values(older)
+const database = pgDatabase({
+  connectionString: url,
+  max: 3,
+  query_timeout: 1500,
+  connectionTimeoutMillis: 1000,
+})
+const izta = createIzta({ database, jobs, log: quiet })
+const handler = createRunnerHandler({ izta, concurrency: 5 })
+
+let idleMs = 0
+
+async function invoke(): Promise<void> {
+  const endsAtMs = performance.now() + invocationMs
+  const getRemainingTimeInMillis = () => Math.max(0, endsAtMs - performance.now())
+  await handler({}, { getRemainingTimeInMillis }).catch(() => undefined)
+}
+
+/** `storm`: so many triggers at once; `idle`: none for so many milliseconds. */
+process.on('message', (message: { storm?: number; idle?: number }) => {
+  for (let n = 0; n < (message.storm ?? 0); n++) void invoke()
+  if (message.idle !== undefined) idleMs = Math.min(message.idle, leaseMs)
+})
+process.once('disconnect', () => process.exit())
+
+for (;;) {
+  await invoke()
+  await sleep(20 + idleMs)
+  idleMs = 0
+}
