@@ -1,6 +1,7 @@
 // `izta doctor`: each state of an installation that it has to notice, made in a real database.
 import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
@@ -14,6 +15,8 @@ import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { examine, runDoctor } from '../../src/cli/doctor.ts'
 import { gatherDatabaseFacts } from '../../src/cli/doctor-facts.ts'
 import type { Finding } from '../../src/cli/doctor-finding.ts'
+import { serverChecks } from '../../src/cli/doctor-server.ts'
+import { workChecks } from '../../src/cli/doctor-work.ts'
 import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
 import { newTask } from '../store/statements.ts'
 import { testDatabase } from '../support/database.ts'
@@ -220,7 +223,8 @@ describe('schema', () => {
     const other = createIzta({ database: empty.database, jobs: [], schema: 'clocked' })
     await other.migrate()
     await createTestClock({ database: empty.database, schema: 'clocked' })
-    const { of } = await doctor({ databaseUrl: empty.url, schema: 'clocked' })
+    const { findings, of } = await doctor({ databaseUrl: empty.url, schema: 'clocked' })
+    expect(findings.filter(({ level }) => level === 'failure')).toHaveLength(1)
     expect(of('clock')).toContainEqual(
       expect.stringMatching(/^failure: .* a test clock was made in this database/),
     )
@@ -274,6 +278,15 @@ describe('clocks', () => {
   })
 })
 
+test('a server that is slow, old or never vacuums', async () => {
+  const facts = await gatherDatabaseFacts({ database, schemaName: 'izta', now: Date.now })
+  const server = { ...facts.server!, version: '13.20', versionNumber: 130_020, vacuums: false }
+  const findings = examine({ ...facts, schemaName: 'izta', statementMs: 300, server }).map(told)
+  expect(findings).toContainEqual(expect.stringMatching(/^warning: Reached, but a statement takes 300 ms/))
+  expect(findings).toContainEqual('failure: PostgreSQL 13.20 is too old: izta needs 14 or newer.')
+  expect(findings).toContainEqual(expect.stringMatching(/^failure: autovacuum or track_counts is off/))
+})
+
 describe('dead rows and what holds them', () => {
   test('an old transaction is named with its session', async () => {
     const client = await connect()
@@ -292,6 +305,10 @@ describe('dead rows and what holds them', () => {
   })
 
   test.each([
+    [
+      { kind: 'standby', name: 'pid 7 user replica', seconds: undefined, transactions: 2e6 },
+      /hot_standby_feedback/,
+    ],
     [{ kind: 'slot', name: 'standby (inactive)', seconds: undefined, transactions: 2e6 }, /drop the slot/],
     [
       { kind: 'prepared', name: `'two'`, seconds: 9000, transactions: 5 },
@@ -472,6 +489,12 @@ test('a history that nobody prunes', async () => {
   expect(of('history')).toEqual([expect.stringMatching(/^warning: Pruning is behind: 1 row .* since 3 days/)])
 })
 
+test('docs/doctor.md has exactly the checks, in their order', () => {
+  const page = readFileSync(new URL('../../docs/doctor.md', import.meta.url), 'utf8')
+  const documented = [...page.matchAll(/^\| `([a-z ]+)` /gm)].map(([, name]) => name)
+  expect(documented).toEqual(['connection', ...Object.keys(serverChecks), ...Object.keys(workChecks)])
+})
+
 test('lines are coloured on a terminal only', async () => {
   let printed = ''
   await runDoctor({ databaseUrl: 'nonsense' }, { write: (part) => (printed += part) })
@@ -493,6 +516,24 @@ describe('the command', { timeout: 60_000 }, async () => {
 
   test('no database is wrong usage', async () => {
     expect(await run([])).toMatchObject({ code: 2, stderr: expect.stringContaining('set DATABASE_URL') })
+  })
+
+  test('an izta instance brings its database, its schema and its jobs along', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'izta-doctor-test-'))
+    onTestFinished(() => rm(folder, { recursive: true }))
+    const instance = join(folder, 'izta.ts')
+    const adapter = new URL('../../src/db/adapters/pg.ts', import.meta.url).href
+    await writeFile(
+      instance,
+      `import { createIzta, defineJob } from '${entry}'
+       import { pgDatabase } from '${adapter}'
+       const job = defineJob({ id: 'job', timeoutSeconds: 30, run() {} })
+       export const izta = createIzta({ database: pgDatabase('${url}'), schema: 'other', jobs: [job] })`,
+    )
+    const { code, stdout } = await run(['--jobs', instance])
+    expect(stdout).toMatch(/✖ schema +Schema other is not migrated/)
+    expect(stdout).toMatch(/✔ timeouts +1 job, the longest 30 s/)
+    expect(code).toBe(1)
   })
 
   test('compares the jobs of a file with the functions of a stack', async () => {
