@@ -32,6 +32,8 @@ async function packageStage(stage: string, ...parameters: string[]): Promise<Rec
 
 const secretArn = 'arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-AbCdEf'
 const prod = await packageStage('prod')
+const sleepy = await packageStage('prod', 'mode=sleepy')
+const withoutSweep = await packageStage('prod', 'mode=sleepy', 'sweepRate=0')
 const dev = await packageStage(
   'dev',
   'databaseStore=secret',
@@ -78,19 +80,26 @@ function shown(resource: unknown): string {
   return Array.isArray(attribute) ? attribute.join('.') : String(text).replace(/^.*\{AWS::AccountId\}:/, '')
 }
 
-for (const [stage, template] of Object.entries({ prod, dev })) {
-  test(`${stage}: no policy grants all actions or all resources`, () => {
+/** Alarms are named by their minutes: the one place where a resource is a pattern. */
+const alarmNames = 'schedule/izta-prod/alarm-*'
+
+for (const [name, template] of Object.entries({ prod, dev, sleepy })) {
+  const stage = template === dev ? 'dev' : 'prod'
+
+  test(`${name}: no policy grants all actions or all resources`, () => {
     const statements = grants(template)
     expect(statements.length).toBeGreaterThan(10)
     for (const statement of statements) {
       expect(JSON.stringify(statement.Action)).not.toContain('*')
-      expect(JSON.stringify(statement.Resource ?? '')).not.toMatch(/[*?]/)
+      if (template === sleepy && statement.Action === 'scheduler:CreateSchedule')
+        expect(shown(statement.Resource)).toBe(alarmNames)
+      else expect(JSON.stringify(statement.Resource ?? '')).not.toMatch(/[*?]/)
       expect(statement).not.toHaveProperty('NotAction')
       expect(statement).not.toHaveProperty('NotResource')
     }
   })
 
-  test(`${stage}: each function has a role of its own, which only Lambda may take`, () => {
+  test(`${name}: each function has a role of its own, which only Lambda may take`, () => {
     const functions = ofType(template, 'AWS::Lambda::Function')
     const roles = functions.map(([, { Properties }]) => shown(Properties['Role']).replace(/\.Arn$/, ''))
     expect(functions).toHaveLength(4)
@@ -102,7 +111,7 @@ for (const [stage, template] of Object.entries({ prod, dev })) {
     }
   })
 
-  test(`${stage}: nothing in the template is a connection string or a resolved secret`, () => {
+  test(`${name}: nothing in the template is a connection string or a resolved secret`, () => {
     const text = JSON.stringify(template)
     expect(text).not.toMatch(/postgres(ql)?:\/\//)
     expect(text).not.toContain('{{resolve:')
@@ -112,56 +121,87 @@ for (const [stage, template] of Object.entries({ prod, dev })) {
     }
   })
 
-  test(`${stage}: functions run on Node 24 and arm64, and their logs end`, () => {
-    for (const [name, { Properties }] of ofType(template, 'AWS::Lambda::Function')) {
+  test(`${name}: functions run on Node 24 and arm64, and their logs end`, () => {
+    for (const [id, { Properties }] of ofType(template, 'AWS::Lambda::Function')) {
       expect(Properties).toMatchObject({ Runtime: 'nodejs24.x', Architectures: ['arm64'] })
-      const logs = template[name.replace('LambdaFunction', 'LogGroup')]
+      const logs = template[id.replace('LambdaFunction', 'LogGroup')]
       expect(logs?.Properties['RetentionInDays']).toBe(stage === 'prod' ? 90 : 14)
     }
   })
 
-  test(`${stage}: the enqueue function is called with a signature or not at all`, () => {
+  test(`${name}: the enqueue function is called with a signature or not at all`, () => {
     const urls = ofType(template, 'AWS::Lambda::Url').map(([, { Properties }]) => Properties['AuthType'])
     expect(urls).toEqual(['AWS_IAM'])
     expect(ofType(template, 'AWS::Lambda::Permission')).toEqual([])
   })
 
-  test(`${stage}: failed ticks and wakes are not repeated but kept, with an alarm`, () => {
-    const settings = ofType(template, 'AWS::Lambda::EventInvokeConfig')
-    expect(settings).toHaveLength(3)
-    for (const [, { Properties }] of settings) {
-      expect(Properties).toMatchObject({
-        MaximumRetryAttempts: 0,
-        MaximumEventAgeInSeconds: 60,
-        DestinationConfig: { OnFailure: { Destination: { 'Fn::GetAtt': ['DeadLetterQueue', 'Arn'] } } },
-      })
-    }
-    expect(template['TickSchedule']?.Properties).toMatchObject({
-      ScheduleExpression: stage === 'prod' ? 'rate(1 minute)' : 'rate(5 minutes)',
-      Target: { RetryPolicy: { MaximumRetryAttempts: 0, MaximumEventAgeInSeconds: 60 } },
-    })
-    expect(ofType(template, 'AWS::Events::Rule')).toEqual([])
-    expect(ofType(template, 'AWS::CloudWatch::Alarm')).toHaveLength(16)
-  })
-
-  test(`${stage}: alarms look at the metrics that the scheduler writes`, () => {
+  test(`${name}: alarms look at the metrics that the scheduler writes`, () => {
     const alarms = ofType(template, 'AWS::CloudWatch::Alarm').map(([, { Properties }]) => Properties)
     const own = alarms.filter(({ Namespace }) => Namespace === 'izta')
     const dimensions = [
       { Name: 'service', Value: 'izta' },
       { Name: 'function', Value: `izta-${stage}-scheduler` },
     ]
-    expect(own.map(({ MetricName }) => MetricName).toSorted()).toEqual([
-      'AllOldestDueAge',
-      'QueuesWithoutRunner',
-      'Ticks',
-    ])
-    expect(own.map(({ Dimensions }) => Dimensions)).toEqual([dimensions, dimensions, dimensions])
-    expect(own.find(({ MetricName }) => MetricName === 'Ticks')).toMatchObject({
-      TreatMissingData: 'breaching',
-    })
+    expect(new Set(own.map(({ MetricName }) => MetricName))).toEqual(
+      new Set(['AllOldestDueAge', 'QueuesWithoutRunner', ...(template === sleepy ? [] : ['Ticks'])]),
+    )
+    for (const { Dimensions } of own) expect(Dimensions).toEqual(dimensions)
+    const ticks = own.filter(({ MetricName }) => MetricName === 'Ticks')
+    expect(ticks.every(({ TreatMissingData }) => TreatMissingData === 'breaching')).toBe(true)
   })
 }
+
+/** Of asynchronous invocations: retries and seconds, the same for all functions that have them. */
+function retriesOf(template: Record<string, Resource>, functionId: string): unknown[] {
+  const { Properties } = template[`${functionId}LambdaEvConf`] as Resource
+  expect(Properties['DestinationConfig']).toEqual({
+    OnFailure: { Destination: { 'Fn::GetAtt': ['DeadLetterQueue', 'Arn'] } },
+  })
+  return [Properties['MaximumRetryAttempts'], Properties['MaximumEventAgeInSeconds']]
+}
+
+for (const [name, template] of Object.entries({ prod, dev })) {
+  test(`${name}: failed ticks and wakes are not repeated but kept, with an alarm`, () => {
+    for (const id of ['Runner', 'FeedsRunner', 'Scheduler']) expect(retriesOf(template, id)).toEqual([0, 60])
+    expect(template['TickSchedule']?.Properties).toMatchObject({
+      ScheduleExpression: name === 'prod' ? 'rate(1 minute)' : 'rate(5 minutes)',
+      Target: { RetryPolicy: { MaximumRetryAttempts: 0, MaximumEventAgeInSeconds: 60 } },
+    })
+    expect(ofType(template, 'AWS::Events::Rule')).toEqual([])
+    expect(ofType(template, 'AWS::CloudWatch::Alarm')).toHaveLength(16)
+  })
+}
+
+test('sleepy: nothing ticks but the sweep, and an invocation that dies is repeated', () => {
+  const rates = (template: Record<string, Resource>) =>
+    ofType(template, 'AWS::Scheduler::Schedule').map(([, { Properties }]) => Properties['ScheduleExpression'])
+  expect([rates(prod), rates(sleepy), rates(withoutSweep)]).toEqual([
+    ['rate(1 minute)'],
+    ['rate(6 hours)'],
+    [],
+  ])
+  expect(retriesOf(sleepy, 'Runner')).toEqual([1, 3600])
+  expect(retriesOf(sleepy, 'FeedsRunner')).toEqual([1, 3600])
+  expect(retriesOf(sleepy, 'Scheduler')).toEqual([2, 3600])
+})
+
+test('sleepy: runners and scheduler may set alarms in the own group, who enqueues may wake the scheduler', () => {
+  const scheduler = 'lambda:InvokeFunction function:izta-prod-scheduler'
+  expect(abilities(sleepy, 'AlarmRole')).toEqual([scheduler])
+  expect(abilities(sleepy, 'WakeSchedulerPolicy')).toEqual([scheduler])
+  expect(abilities(sleepy, 'AlarmPolicy')).toEqual([
+    `scheduler:CreateSchedule ${alarmNames}`,
+    'iam:PassRole AlarmRole.Arn',
+  ])
+  expect(JSON.stringify(sleepy['AlarmPolicy'])).toContain('"iam:PassedToService":"scheduler.amazonaws.com"')
+  const rolesOf = (policy: string) => sleepy[policy]?.Properties['Roles']
+  const refs = (...names: string[]) => names.map((name) => ({ Ref: name }))
+  expect(rolesOf('WakeSchedulerPolicy')).toEqual(refs('EnqueueRole', 'RunnerRole', 'FeedsRunnerRole'))
+  expect(rolesOf('AlarmPolicy')).toEqual(refs('RunnerRole', 'FeedsRunnerRole', 'SchedulerRole'))
+  expect(ofType(sleepy, 'AWS::IAM::Policy')).toHaveLength(2)
+  for (const role of ['EnqueueRole', 'RunnerRole', 'FeedsRunnerRole', 'SchedulerRole'])
+    expect(abilities(sleepy, role)).toEqual(abilities(prod, role))
+})
 
 const runners = ['function:izta-prod-runner', 'function:izta-prod-feeds-runner']
 const shared = (logGroup: string) => [
