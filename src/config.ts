@@ -10,6 +10,7 @@ import { consoleLogger, scoped, type Logger } from './log.ts'
 import { checkOptions, nameSchema } from './options.ts'
 import { tellTooNew } from './store/version.ts'
 import { createEvents, measured, type Events } from './telemetry.ts'
+import { noTracing, type Tracing } from './tracing.ts'
 import { createWakes, type Wake, type Wakes } from './wake.ts'
 
 /** What `createIzta` takes. */
@@ -43,6 +44,8 @@ export interface IztaOptions {
    * @default true
    */
   logMessages?: boolean | undefined
+  /** Spans for enqueues and runs: `openTelemetry(…)` of `izta/opentelemetry`. @default none */
+  tracing?: Tracing | undefined
   /** Local time for timeouts and pauses; replaced by the clock of `izta/testing`. @default the process's clock */
   clock?: Clock | undefined
 }
@@ -66,6 +69,7 @@ export interface ResolvedConfig {
   readonly events: Events
   readonly log: Logger
   readonly logMessages: boolean
+  readonly tracing: Tracing
   readonly clock: Clock
 }
 
@@ -122,6 +126,12 @@ const iztaOptions = z.strictObject({
     'error',
   ).optional(),
   logMessages: z.boolean().default(true),
+  tracing: thing<Tracing>(
+    'openTelemetry(…) of izta/opentelemetry, or an object with the methods enqueue, current and run',
+    'enqueue',
+    'current',
+    'run',
+  ).default(noTracing),
   clock: thing<Clock>('an object with the methods now and after', 'now', 'after').optional(),
 })
 
@@ -160,6 +170,7 @@ export function resolveConfig(options: IztaOptions): ResolvedConfig {
     events,
     log,
     logMessages: checked.logMessages,
+    tracing: checked.tracing,
     clock,
   }
 }

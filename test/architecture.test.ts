@@ -13,11 +13,11 @@ const layers: readonly (readonly string[])[] = [
   ['src/job/'],
   ['src/db/'],
   ['src/store/'],
-  ['src/config.ts', 'src/prepare.ts', 'src/telemetry.ts', 'src/wake.ts'],
+  ['src/config.ts', 'src/prepare.ts', 'src/telemetry.ts', 'src/tracing.ts', 'src/wake.ts'],
   ['src/scheduler.ts'],
   ['src/client/', 'src/runner/'],
   ['src/index.ts'],
-  ['src/aws/', 'src/db/adapters/', 'src/testing/'],
+  ['src/aws/', 'src/db/adapters/', 'src/opentelemetry.ts', 'src/testing/'],
   ['src/local/'],
   ['src/cli/'],
   ['functions/'],
@@ -29,6 +29,7 @@ const isGroup = (layer: readonly string[]) => layer.every((entry) => entry.endsW
 const packageOwners: Readonly<Record<string, string>> = {
   '@neondatabase/serverless': 'src/db/adapters/neon.ts',
   '@aws-lambda-powertools/metrics': 'src/aws/metrics.ts',
+  '@opentelemetry/api': 'src/opentelemetry.ts',
   aws4fetch: 'src/aws/',
   commander: 'src/cli/',
   'cron-parser': 'src/job/slots.ts',
@@ -123,11 +124,12 @@ test('each of these packages is imported in one place', () => {
   expect(importsThat(isElsewhere)).toEqual([])
 })
 
-test('the sources import only what package.json installs for users', () => {
-  const { dependencies } = JSON.parse(read('package.json')) as { dependencies: Record<string, string> }
+test('the sources import only what package.json installs for users, or asks them for', () => {
+  const { dependencies, peerDependencies } = JSON.parse(read('package.json')) as Record<string, object>
+  const installed = { ...dependencies, ...peerDependencies }
   const isInstalled = (target: string) => {
     const name = /^(@[^/]+\/)?[^/]+/.exec(target)?.[0] ?? ''
-    return [name, `@types/${name}`].some((candidate) => candidate in dependencies)
+    return [name, `@types/${name}`].some((candidate) => candidate in installed)
   }
   const isPackage = (target: string) => !/^(node:|src\/)/.test(target)
   const wrong = importsThat(

@@ -101,7 +101,7 @@ test.for<[options: object, message: string]>([
   ],
   [
     { job: [] },
-    'createIzta: unknown option "job". Known: database, jobs, schedules, schema, app, deployedAt, payloadLimitBytes, resultLimitBytes, wake, log, logMessages, clock.',
+    'createIzta: unknown option "job". Known: database, jobs, schedules, schema, app, deployedAt, payloadLimitBytes, resultLimitBytes, wake, log, logMessages, tracing, clock.',
   ],
 ])('%o is refused', ([options, message]) => {
   const error = refusalOf(options)

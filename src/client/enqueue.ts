@@ -172,7 +172,8 @@ export function createEnqueuing(config: ResolvedConfig): Enqueuing {
           `enqueueStatement cannot wait for the asynchronous payload schema of job "${job.id}": use enqueue, or a synchronous schema.`,
         )
       }
-      const { text, values } = enqueueOnlyStatement([task], task.idWasGiven)
+      const traced = { ...task, trace: config.tracing.current() }
+      const { text, values } = enqueueOnlyStatement([traced], task.idWasGiven)
       return {
         id: task.id,
         text: bindSchema(text, config.schema),
@@ -185,11 +186,19 @@ export function createEnqueuing(config: ResolvedConfig): Enqueuing {
 
 const attempts = 10
 
-/** Inserts, and asks again about keys whose holder committed or ended in that very moment. */
+/** Inserts the tasks, as one enqueue of a trace. */
 export async function insertTasks(
   config: ResolvedConfig,
   tasks: readonly PreparedTask[],
 ): Promise<Enqueued[]> {
+  if (tasks.length === 0) return []
+  return config.tracing.enqueue(tasks, (trace) =>
+    insert(config, trace === undefined ? tasks : tasks.map((task) => ({ ...task, trace }))),
+  )
+}
+
+/** Asks again about keys whose holder committed or ended in that very moment. */
+async function insert(config: ResolvedConfig, tasks: readonly PreparedTask[]): Promise<Enqueued[]> {
   const outcomes = new Map<PreparedTask, Enqueued>()
   let open = tasks
   let laterAt: Date | undefined

@@ -11,7 +11,8 @@ import { withFacts, type Logger } from '../log.ts'
 import { checkOptions } from '../options.ts'
 import { prepareTask, type Prepared } from '../prepare.ts'
 import type { ClaimedTask } from '../store/turn.ts'
-import { describeThrown, dropped, failed, settle, type Ended, type Failure } from './outcome.ts'
+import type { Tracing } from '../tracing.ts'
+import { describeThrown, dropped, failed, quoted, settle, type Ended, type Failure } from './outcome.ts'
 
 /** Why a running handler is told to stop; the signal's reason carries it as its `code`. */
 export type StopReason = 'timeout' | 'deadline' | 'cancelled' | 'stopping'
@@ -47,6 +48,8 @@ export interface ExecuteOptions {
   readonly stopAtMs: number
   readonly payloadLimitBytes: number
   readonly resultLimitBytes: number
+  readonly logMessages: boolean
+  readonly tracing: Tracing
 }
 
 /** Starts the handler of a claimed task. */
@@ -100,7 +103,7 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
     },
   }
 
-  async function run(): Promise<Ended> {
+  async function run(trace: string | undefined): Promise<Ended> {
     const checked = await validate(
       job.payload,
       job.payload === undefined ? undefined : decodePayload(task.payload),
@@ -113,7 +116,9 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
     isOver = true
     if (declared !== undefined) throw declared
     if (stopped === 'timeout') throw controller.signal.reason
-    const made = await Promise.all(children)
+    const made = (await Promise.all(children)).map((child) =>
+      trace === undefined ? child : { ...child, trace },
+    )
     const result = await readResult(job, returned, resultLimitBytes)
     if (result.ok) return settle(task, job, 'finish', { body: result.text, children: made })
     return failed(task, job, result.failure)
@@ -129,7 +134,16 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
     return failed(task, job, describeThrown(thrown))
   }
 
-  return { task, job, ended: run().catch(judge).finally(cancelTimeout), stop }
+  const traced = async () =>
+    options.tracing.run(
+      { ...task, attempt },
+      (trace) => run(trace).catch(judge),
+      ({ outcome, failure }) => ({
+        outcome: outcome.kind,
+        failure: failure && quoted(failure, options.logMessages),
+      }),
+    )
+  return { task, job, ended: traced().catch(judge).finally(cancelTimeout), stop }
 }
 
 const taskInfo = (task: ClaimedTask): JobContext['task'] => ({

@@ -26,6 +26,19 @@ export interface Ended {
   readonly failure?: Failure | undefined
 }
 
+/** What users' schemas and declarations say may quote payloads and results: that stays in the database. */
+const quotable: ReadonlySet<FailureCode> = new Set<FailureCode>(['thrown', 'timeout', 'lost', 'skipped'])
+
+/** What logs and traces may say of a failure. */
+export function quoted(
+  { code, class: className, message, stack }: Failure,
+  logMessages: boolean,
+): Pick<Failure, 'code' | 'class'> & { readonly message?: string; readonly stack?: string } {
+  const facts = { code, class: className }
+  if (!logMessages || !quotable.has(code)) return facts
+  return { ...facts, message, ...(stack === undefined ? {} : { stack }) }
+}
+
 interface OutcomeFacts {
   readonly body?: string | null
   readonly failure?: Failure

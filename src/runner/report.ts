@@ -1,9 +1,8 @@
 // Says what became of tasks: events, log lines and the summary of a run.
 import type { ResolvedConfig } from '../config.ts'
-import type { FailureCode } from '../job/task.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import { isImplemented } from '../job/job.ts'
-import type { Ended } from './outcome.ts'
+import { quoted, type Ended } from './outcome.ts'
 import type { TurnResult } from './turns.ts'
 
 /** What a run did. */
@@ -30,9 +29,6 @@ export interface Report {
   claimed(tasks: readonly ClaimedTask[]): void
   turn(result: TurnResult): void
 }
-
-/** What users' schemas and declarations say may quote payloads and results: that stays in the database. */
-const quotable: ReadonlySet<FailureCode> = new Set<FailureCode>(['thrown', 'timeout', 'lost', 'skipped'])
 
 const eventFacts = (task: ClaimedTask) => ({
   taskId: task.id,
@@ -62,12 +58,10 @@ export function createReport({ events, log, logMessages, clock, jobs }: Resolved
     held.delete(task.id)
     const { code = 'thrown', class: className = '', message = '' } = failure ?? {}
     const failureEvent = { ...facts, durationMs, code, class: className, message }
-    const failureFacts = () => ({
-      ...logFacts(task),
-      code,
-      class: className,
-      ...(logMessages && quotable.has(code) ? { error: message } : {}),
-    })
+    const failureFacts = () => {
+      const { message: error, ...known } = quoted({ code, class: className, message }, logMessages)
+      return { ...logFacts(task), ...known, ...(error === undefined ? {} : { error }) }
+    }
     switch (outcome.kind) {
       case 'finish':
         counts.finished++

@@ -10,6 +10,7 @@ import type { FailureCode } from '../job/task.ts'
 import { consoleLogger, type Logger } from '../log.ts'
 import { preparePayload } from '../prepare.ts'
 import { execute } from '../runner/execute.ts'
+import { noTracing } from '../tracing.ts'
 
 /** What `runJob` takes beside the payload. */
 export interface RunJobOptions {
@@ -73,6 +74,8 @@ export async function runJob<J extends AnyJob>(
   const limits = {
     payloadLimitBytes: defaults.payloadLimitBytes,
     resultLimitBytes: defaults.resultLimitBytes,
+    logMessages: true,
+    tracing: noTracing,
   }
   const now = new Date()
   const task = {
