@@ -32,6 +32,7 @@ export function span(seconds: number): string {
 
 export function size(bytes: number): string {
   const mebibytes = bytes / 1024 ** 2
+  if (mebibytes < 1) return `${Math.ceil(bytes / 1024)} KiB`
   return mebibytes < 1024 ? `${Math.round(mebibytes)} MiB` : `${Math.round(mebibytes / 102.4) / 10} GiB`
 }
 

@@ -69,7 +69,7 @@ export function checkClock({ skew, schedules }: Facts): Verdict[] {
   const distance = `${(Math.abs(aheadMs) / 1000).toFixed(1)} s ${side} the database's`
   const precision = `give or take ${(errorMs / 1000).toFixed(1)} s`
   if (Math.abs(aheadMs) - errorMs < serverLimits.skewMs) {
-    verdicts.push(ok(`this machine's is ${distance}, ${precision}`))
+    verdicts.push(ok(`this machine's clock is ${distance}, ${precision}`))
   } else {
     const also = Math.abs(aheadMs) < serverLimits.signatureMs ? '' : ', and AWS refuses signed calls'
     verdicts.push(

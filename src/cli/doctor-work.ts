@@ -26,7 +26,7 @@ type Check = (facts: Facts) => readonly Verdict[]
 export function checkQueues({ queues }: Facts): Verdict[] {
   if (queues === undefined) return []
   const verdicts = queues.flatMap(({ name, paused, due, oldestSeconds, running }): Verdict[] => {
-    const waiting = `${atLeast(due)} due, the oldest since ${span(oldestSeconds)}`
+    const waiting = due === 0 ? 'nothing due' : `${atLeast(due)} due, the oldest since ${span(oldestSeconds)}`
     if (paused)
       return [warning(`Queue "${name}" is paused, ${waiting}: izta.queues.resume('${name}') lets it go on.`)]
     if (due === 0 || oldestSeconds < workLimits.waitingSeconds) return []
@@ -125,11 +125,11 @@ export function checkHistory({ history, tables }: Facts): Verdict[] {
   if (history === undefined) return []
   const { expired, oldestSeconds } = history
   const table = tables?.get('history')
-  const extent = table === undefined ? '' : `${count(table.live, 'row')}, ${size(table.totalBytes)}`
-  if (oldestSeconds < workLimits.expiredSeconds) return [ok(extent)]
+  const extent = table === undefined ? 'an unknown size' : size(table.totalBytes)
+  if (oldestSeconds < workLimits.expiredSeconds) return [ok(`pruned in time, ${extent}`)]
   return [
     warning(
-      `Pruning is behind: ${atLeast(expired).replace('task', 'row')} should be gone, the oldest since ${span(oldestSeconds)} (history: ${extent}). Each tick removes ${count(defaults.prune.rows, 'row')}: see that ticks come, or tick more often.`,
+      `Pruning is behind: ${atLeast(expired).replace('task', 'row')} should be gone, the oldest since ${span(oldestSeconds)} (the history takes ${extent}). Each tick removes ${count(defaults.prune.rows, 'row')}: see that ticks come, or tick more often.`,
     ),
   ]
 }
