@@ -1,5 +1,6 @@
 // The enqueue function: takes tasks by direct invoke or Function URL.
 import { createEnqueueHandler } from '../src/aws/lambda.ts'
-import { izta } from './izta.ts'
+import { openIzta } from './izta.ts'
+import { jobs } from './jobs/index.ts'
 
-export const handler = createEnqueueHandler({ izta })
+export const handler = createEnqueueHandler({ izta: openIzta({ jobs }) })

@@ -1,14 +1,25 @@
-// The izta instance of this deployment, made from its environment: docs/deploying.md lists the variables.
+// Makes a function's izta instance from its environment: docs/deploying.md lists the variables.
 import { openDatabase, replyLimitBytes } from '#database'
 import { invokeWake } from '../src/aws/invoke-wake.ts'
 import { secretDatabase } from '../src/aws/secret.ts'
 import { environment } from '../src/config.ts'
-import { createIzta, DefinitionError, type Database, type Wake } from '../src/index.ts'
-import { jobs, schedules } from './jobs/index.ts'
+import {
+  createIzta,
+  DefinitionError,
+  type Database,
+  type Izta,
+  type IztaOptions,
+  type Wake,
+} from '../src/index.ts'
 
-const wake = runnersToWake(environment('IZTA_RUNNERS'))
-
-export const izta = createIzta({ database: database(), jobs, schedules, ...(wake && { wake }) })
+/** Only the scheduler names schedules: the others need not carry them. */
+export function openIzta(definitions: Pick<IztaOptions, 'jobs' | 'schedules'>): Izta {
+  return createIzta({
+    ...definitions,
+    database: database(),
+    wake: runnersToWake(environment('IZTA_RUNNERS')),
+  })
+}
 
 function database(): Database {
   const secret = environment('IZTA_DATABASE_SECRET')
@@ -28,5 +39,5 @@ function runnersToWake(list: string | undefined): Wake | undefined {
     if (queue && name) return [queue, name]
     throw new DefinitionError(`IZTA_RUNNERS is "${list}": give QUEUE=FUNCTION pairs, separated by commas.`)
   })
-  return invokeWake({ runners: Object.fromEntries(pairs) })
+  return invokeWake({ runners: Object.fromEntries(pairs), scheduler: environment('IZTA_SCHEDULER') })
 }

@@ -1,13 +1,18 @@
 // The runner function: claims due tasks of IZTA_QUEUES and runs them, IZTA_CONCURRENCY at once.
 import { createRunnerHandler } from '../src/aws/lambda.ts'
 import { environment } from '../src/config.ts'
-import { izta } from './izta.ts'
+import { alarm } from './alarm.ts'
+import { openIzta } from './izta.ts'
+import { jobs } from './jobs/index.ts'
 
 const queues = environment('IZTA_QUEUES')
 const concurrency = environment('IZTA_CONCURRENCY')
+const lingerSeconds = environment('IZTA_LINGER_SECONDS')
 
 export const handler = createRunnerHandler({
-  izta,
+  izta: openIzta({ jobs }),
+  alarm,
   ...(queues === undefined ? {} : { queues: queues.split(',').map((queue) => queue.trim()) }),
   ...(concurrency === undefined ? {} : { concurrency: Number(concurrency) }),
+  ...(lingerSeconds === undefined ? {} : { lingerSeconds: Number(lingerSeconds) }),
 })

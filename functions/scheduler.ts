@@ -1,5 +1,15 @@
 // The scheduler function: turns schedules into tasks.
 import { createSchedulerHandler } from '../src/aws/lambda.ts'
-import { izta } from './izta.ts'
+import { environment } from '../src/config.ts'
+import { alarm } from './alarm.ts'
+import { openIzta } from './izta.ts'
+import { jobs } from './jobs/index.ts'
+import { schedules } from './jobs/schedules.ts'
 
-export const handler = createSchedulerHandler({ izta })
+const lingerSeconds = environment('IZTA_LINGER_SECONDS')
+
+export const handler = createSchedulerHandler({
+  izta: openIzta({ jobs, schedules }),
+  alarm,
+  ...(lingerSeconds === undefined ? {} : { lingerSeconds: Number(lingerSeconds) }),
+})

@@ -1,8 +1,6 @@
-// The jobs and schedules of this deployment.
+// The jobs of this deployment, with their handlers.
 import { divide } from './divide.ts'
 import { syncFeedJob } from './sync-feed-handler.ts'
 import { syncFeedsJob } from './sync-feeds-handler.ts'
-import { hourlyFeeds } from './sync-feeds.ts'
 
 export const jobs = [divide, syncFeedsJob, syncFeedJob]
-export const schedules = [hourlyFeeds]

@@ -1,10 +1,16 @@
 // The application's side of izta: one object with everything that can be asked of the queue.
-import { resolveConfig, withConfig, type Configured, type IztaOptions } from '../config.ts'
+import {
+  resolveConfig,
+  withConfig,
+  type Configured,
+  type IztaOptions,
+  type ResolvedConfig,
+} from '../config.ts'
 import type { IztaEventName, IztaEvents } from '../telemetry.ts'
 import { createChanging, type Changing } from './change.ts'
 import { createEnqueuing, type Enqueuing } from './enqueue.ts'
 import { createReading, type Reading } from './read.ts'
-import { createSchedules, type Schedules } from './schedules.ts'
+import type { Schedules } from './schedules.ts'
 
 /** Enqueue, read, change and schedule tasks. Made by `createIzta`. */
 export interface Izta extends Enqueuing, Reading, Changing, Configured {
@@ -46,7 +52,7 @@ export function createIzta(options: IztaOptions): Izta {
     ...createEnqueuing(config),
     ...createReading(config),
     ...createChanging(config),
-    schedules: createSchedules(config),
+    schedules: lazySchedules(config),
     on: config.events.on,
     close,
     [Symbol.asyncDispose]: close,
@@ -61,4 +67,21 @@ export function createIzta(options: IztaOptions): Izta {
     },
   }
   return withConfig(izta, config)
+}
+
+/** Loaded with the first call: who only enqueues or runs never pays for it at start. */
+function lazySchedules(config: ResolvedConfig): Schedules {
+  const load = async () => {
+    const { createSchedules } = await import('./schedules.ts')
+    return createSchedules(config)
+  }
+  return {
+    list: async () => (await load()).list(),
+    pause: async (name) => (await load()).pause(name),
+    resume: async (name) => (await load()).resume(name),
+    trigger: async (name) => (await load()).trigger(name),
+    preview: async (name, count) => (await load()).preview(name, count),
+    put: async (schedule) => (await load()).put(schedule),
+    remove: async (name) => (await load()).remove(name),
+  }
 }

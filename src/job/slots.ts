@@ -1,7 +1,8 @@
 // Slots: the due instants of a schedule's rule, and which of them are to become tasks now.
 import { CronExpressionParser, type CronExpression } from 'cron-parser'
 import { defaults } from '../defaults.ts'
-import type { MissedPolicy, ScheduleRule } from './schedule.ts'
+import type { ScheduleRule } from './rule.ts'
+import type { MissedPolicy } from './schedule.ts'
 
 /** How many of the missed slots become tasks at most under `missed: 'all'`. */
 export const missedLimit = 100

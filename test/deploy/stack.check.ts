@@ -52,6 +52,7 @@ async function copyRepository(): Promise<void> {
   await rm(join(service, 'functions/jobs'), { recursive: true })
   await mkdir(join(service, 'functions/jobs'))
   await cp(join(repository, 'test/deploy/jobs.ts'), join(service, 'functions/jobs/index.ts'))
+  await writeFile(join(service, 'functions/jobs/schedules.ts'), "export { schedules } from './index.ts'\n")
   await change('serverless.yml', 'timeout: 120', 'timeout: 12')
 }
 

@@ -6,15 +6,19 @@ import { testDatabase } from '../support/database.ts'
 
 const { url } = await testDatabase()
 vi.stubEnv('DATABASE_URL', url)
-const { izta } = await import('../../functions/izta.ts')
+const { openIzta } = await import('../../functions/izta.ts')
 const runner = await import('../../functions/runner.ts')
 const scheduler = await import('../../functions/scheduler.ts')
 const enqueue = await import('../../functions/enqueue.ts')
+const { jobs } = await import('../../functions/jobs/index.ts')
+const { schedules } = await import('../../functions/jobs/schedules.ts')
 const { divide } = await import('../../functions/jobs/divide.ts')
 const { syncFeed } = await import('../../functions/jobs/sync-feed.ts')
 const { syncFeedJob } = await import('../../functions/jobs/sync-feed-handler.ts')
 const { syncFeeds } = await import('../../functions/jobs/sync-feeds.ts')
 const { syncFeedsJob } = await import('../../functions/jobs/sync-feeds-handler.ts')
+
+const izta = openIzta({ jobs, schedules })
 
 /** A feed server: /ok answers, /gone is 404, /busy is 503. */
 const statuses: Record<string, number> = { '/ok': 200, '/gone': 404, '/busy': 503 }
@@ -105,5 +109,5 @@ test('sync-feed tells what it fetched, and which failures are worth another atte
 test('without DATABASE_URL the functions say what is missing', async () => {
   vi.resetModules()
   vi.stubEnv('DATABASE_URL', '')
-  await expect(import('../../functions/izta.ts')).rejects.toThrow('DATABASE_URL is not set')
+  await expect(import('../../functions/runner.ts')).rejects.toThrow('DATABASE_URL is not set')
 })

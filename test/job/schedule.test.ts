@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { DefinitionError } from '../../src/errors.ts'
 import { defineJob } from '../../src/job/job.ts'
-import { defineSchedule, parseRule } from '../../src/job/schedule.ts'
+import { parseRule } from '../../src/job/rule.ts'
+import { defineSchedule } from '../../src/job/schedule.ts'
 import { nextSlot } from '../../src/job/slots.ts'
 
 const report = defineJob({

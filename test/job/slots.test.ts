@@ -3,7 +3,7 @@ import { CronExpression } from 'cron-parser'
 import { Cron } from 'croner'
 import * as fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
-import { parseRule, type ScheduleRule } from '../../src/job/schedule.ts'
+import { parseRule, type ScheduleRule } from '../../src/job/rule.ts'
 import { missedLimit, nextSlot, planSlots, slotsAfter } from '../../src/job/slots.ts'
 
 const minuteMs = 60_000
