@@ -51,7 +51,7 @@ export async function bundle(adapter = 'pg'): Promise<BundleSize[]> {
         bundle: true,
         conditions: [adapter],
         external: ['cloudflare:sockets', 'pg-native'],
-        plugins: [withoutNative],
+        plugins: [withoutNative, withoutPasswordFile],
         format: 'esm',
         logLevel: 'error',
         metafile: true,
@@ -75,6 +75,17 @@ const withoutNative: Plugin = {
     onResolve({ filter: /^\.\/native$/ }, ({ path, importer }) =>
       /[\\/]pg[\\/]lib[\\/]/.test(importer) ? { path, external: true } : undefined,
     ),
+}
+
+/** A function has no ~/.pgpass: without a password in the connection string pg sends none, as with an empty file. */
+const withoutPasswordFile: Plugin = {
+  name: 'without-password-file',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^pgpass$/ }, ({ path }) => ({ path, namespace: 'without-password-file' }))
+    onLoad({ filter: /.*/, namespace: 'without-password-file' }, () => ({
+      contents: 'module.exports = (_connection, done) => done()',
+    }))
+  },
 }
 
 /** The same files make the same zip, so that a deployment without changes is seen as one. */
