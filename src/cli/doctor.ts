@@ -45,8 +45,10 @@ export function examine(facts: Facts): Finding[] {
     ...serverChecks,
     ...workChecks,
   }
-  // What is said twice helps nobody: a missing privilege makes the question behind it fail.
-  const isNamed = (code: string) => code === 'database-access' && (facts.missingPrivileges ?? []).length > 0
+  // What is said twice helps nobody: a missing privilege or table makes the questions behind it fail.
+  const isNamed = (code: string) =>
+    (code === 'database-access' && (facts.missingPrivileges ?? []).length > 0) ||
+    (code === 'not-migrated' && facts.schema?.state === 'pending')
   return [
     ...Object.entries(checks).flatMap(([name, check]) =>
       check(facts).map((verdict) => ({ name, ...verdict })),

@@ -131,7 +131,7 @@ from (
     date_part('epoch', clock_timestamp() - a.xact_start)::bigint as seconds, age(a.backend_xmin) as transactions
   from pg_stat_activity a
   where coalesce(a.backend_xmin, a.backend_xid) is not null and a.pid <> pg_backend_pid()
-    and (a.datname = current_database() or a.datname is null)
+    and (a.datname = current_database() or a.datname is null) and a.backend_type <> 'autovacuum worker'
     and not exists (select from pg_stat_progress_vacuum v where v.pid = a.pid)
   union all
   select 'slot', s.slot_name || case when s.active then '' else ' (inactive)' end, null, age(s.xmin)

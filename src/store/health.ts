@@ -3,7 +3,7 @@ import type { Row, Statement } from '../db/database.ts'
 import { flag, integer, json, optionalText, text } from './encode.ts'
 
 /** No statement here reads more rows than this of one queue and priority, or of one table. */
-export const healthRows = 100_000
+export const healthRows = 10_000
 
 // Every queue, also those that only statements inside applications' transactions have used, with its due tasks, the
 // age of the oldest, and whether a runner holds any. Served by task_due.

@@ -17,6 +17,7 @@ import { gatherDatabaseFacts } from '../../src/cli/doctor-facts.ts'
 import type { Finding } from '../../src/cli/doctor-finding.ts'
 import { serverChecks } from '../../src/cli/doctor-server.ts'
 import { workChecks } from '../../src/cli/doctor-work.ts'
+import { inSchema } from '../../src/db/database.ts'
 import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
 import { newTask } from '../store/statements.ts'
 import { testDatabase } from '../support/database.ts'
@@ -34,8 +35,11 @@ const throws = defineJob({
 })
 const izta = createIzta({ database, jobs: [job, throws], log: quiet })
 
+// A session reports what it did to a table when it has been idle for a while, unless it is told to.
+const reportNow = 'select pg_stat_force_next_flush()'
+
 beforeEach(async () => {
-  await pool.query('truncate izta.task, izta.history, izta.queue, izta.schedule')
+  await pool.query(`truncate izta.task, izta.history, izta.queue, izta.schedule; ${reportNow}`)
 })
 
 /** What the doctor finds, by the names of its checks, and its exit code. */
@@ -204,6 +208,17 @@ describe('schema', () => {
     expect(of('schema')).toEqual(['failure: Schema izta lacks 0003_create_turn: run `izta migrate`.'])
   })
 
+  test('a migration that broke off leaves tables out, which is said once', async () => {
+    const partly = inSchema(empty.database, 'partly')
+    await createIzta({ database: empty.database, jobs: [], schema: 'partly' }).migrate()
+    await partly.query({ text: 'drop table izta.schedule', values: [] })
+    await partly.query({ text: 'delete from izta.migration where id = 2', values: [] })
+    const { findings } = await doctor({ databaseUrl: empty.url, schema: 'partly' })
+    expect(findings.filter(({ level }) => level === 'failure').map(told)).toEqual([
+      'failure: Schema partly lacks 0002_create_schedules: run `izta migrate --schema partly`.',
+    ])
+  })
+
   test.each([
     [false, /^warning: A newer izta has applied 0099_add_more: this version still runs/],
     [true, /^failure: A newer izta has applied 0099_add_more: this version must not run/],
@@ -320,37 +335,38 @@ describe('dead rows and what holds them', () => {
   })
 
   test('dead rows that an open snapshot keeps', async () => {
-    const client = await connect()
-    await pool.query(`
+    const [writer, reader] = await Promise.all([connect(), connect()])
+    await writer.query(`
       insert into izta.task (id, queue, job, payload, run_at, due_at, created_at)
       select gen_random_uuid(), 'default', 'job', '{}', now(), now(), now() from generate_series(1, 51000)`)
-    await client.query('begin isolation level repeatable read; select 1')
-    await pool.query('delete from izta.task')
-    // Counts dead rows at once, but not those that its own session is still to report.
-    await (await connect()).query('analyze izta.task')
+    await reader.query('begin isolation level repeatable read; select 1')
+    await writer.query(`delete from izta.task; ${reportNow}`)
+    await writer.query('analyze izta.task')
     const { of } = await doctor()
-    await client.query('rollback')
+    await reader.query('rollback')
     expect(of('dead rows')).toEqual([
       expect.stringMatching(
-        /^warning: izta\.task has 51,000 dead rows beside 0 live ones.* vacuum izta\.task$/,
+        /^warning: izta\.task has 51,\d+ dead rows beside \d live ones?.* vacuum izta\.task$/,
       ),
     ])
   })
 
   test('a table that takes far more than its rows need', async () => {
-    await pool.query('alter table izta.task alter payload set storage plain')
+    const writer = await connect()
+    await writer.query('alter table izta.task alter payload set storage plain')
     onTestFinished(async () => {
       await pool.query('alter table izta.task alter payload set storage extended')
     })
-    await pool.query(`
+    await writer.query(`
       insert into izta.task (id, queue, job, payload, run_at, due_at, created_at)
       select gen_random_uuid(), 'default', 'job', to_json(repeat('x', 7900)), now(), now(), now()
       from generate_series(1, 9000)`)
-    await pool.query(`delete from izta.task where ctid <> '(8999,1)'`)
-    await pool.query('vacuum analyze izta.task')
+    // The row in the last page keeps vacuum from giving the others back.
+    await writer.query(`delete from izta.task where ctid <> (select max(ctid) from izta.task); ${reportNow}`)
+    await writer.query('vacuum analyze izta.task')
     const { of } = await doctor()
     expect(of('dead rows')).toEqual([
-      expect.stringMatching(/^warning: izta\.task takes \d+ MiB for 1 row: .* vacuum full/),
+      expect.stringMatching(/^warning: izta\.task takes \d+ MiB for \d rows?: .* vacuum full/),
     ])
   })
 })
