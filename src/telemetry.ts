@@ -58,7 +58,7 @@ export interface IztaEvents {
   'wake.failed': { readonly queue: string; readonly message: string }
   /**
    * A tick has made so many tasks of slots; `dropped` ones were missed beyond the limit of `missed: 'all'`. `lagMs` is
-   * how long after its instant the latest slot was made; slots are made ahead, so it is 0 while ticks come.
+   * how long after its instant the most belated slot was made; each is made ahead, so it is 0 while ticks come.
    */
   'schedule.planned': { readonly tasks: number; readonly dropped: number; readonly lagMs: number }
   /** Every step of a tick succeeded. */
