@@ -23,7 +23,7 @@ import {
   tablesStatement,
 } from '../../src/store/health-server.ts'
 import { testDatabase } from '../support/database.ts'
-import { claim, enqueue, expireLeases, newTask, newTasks, pidOf } from './statements.ts'
+import { claim, enqueue, expireLeases, newTask, newTasks, onConnection, pidOf } from './statements.ts'
 
 const { database, pool, connect } = await testDatabase()
 const throws = defineJob({
@@ -129,6 +129,21 @@ test('the superuser of a test owns what it made and lacks nothing', async () => 
   expect(server.owned).not.toContain('izta')
   expect(server.versionNumber).toBeGreaterThanOrEqual(140_000)
   expect(readMissingPrivileges(await database.query(missingPrivilegesStatement('izta')))).toEqual([])
+})
+
+test('every table of the schema counts when privileges are compared', async () => {
+  const client = await connect()
+  // A role belongs to the whole server; the rollback takes it away again.
+  await client.query('begin; create role izta_stranger; set local role izta_stranger')
+  const rows = await onConnection(client).query(missingPrivilegesStatement('izta'))
+  await client.query('rollback')
+  const { rows: tables } = await pool.query<{ name: string }>(
+    `select 'izta.' || tablename as name from pg_tables where schemaname = 'izta'`,
+  )
+  const missing = readMissingPrivileges(rows)
+  expect(missing).toContain('usage on schema izta')
+  expect(missing).toContain('select, insert, update, delete on izta.task')
+  expect(tables.filter(({ name }) => !missing.some((grant) => grant.endsWith(` on ${name}`)))).toEqual([])
 })
 
 test('both tables are measured', async () => {
