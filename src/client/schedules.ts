@@ -62,13 +62,17 @@ export function createSchedules(config: ResolvedConfig): Schedules {
     return reply.changed
   }
 
+  /** Where nothing ticks, its next slot is made and waited for only if the scheduler hears of it. */
+  const planSoon = () => config.wakes.wakeAt(new Date())
+
   return {
     list: async () => readSchedules(await runStatement(config, listSchedulesStatement(undefined))),
     async pause(name) {
       if (!(await change('schedules.pause', pauseScheduleStatement(name)))) await find(name)
     },
     async resume(name) {
-      if (!(await change('schedules.resume', resumeScheduleStatement(name)))) await find(name)
+      if (await change('schedules.resume', resumeScheduleStatement(name))) await planSoon()
+      else await find(name)
     },
     async trigger(name) {
       const id = uuidv7()
@@ -102,6 +106,7 @@ export function createSchedules(config: ResolvedConfig): Schedules {
           `Schedule "${schedule.name}" is defined in code: change it there, or give the dynamic one another name.`,
         )
       }
+      await planSoon()
     },
     async remove(name) {
       if (await change('schedules.remove', removeScheduleStatement(name))) return true

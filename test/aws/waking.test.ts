@@ -245,6 +245,21 @@ test('a runner that cannot set the alarm wakes the scheduler to do it', async ()
   expect(minutesOf(world.alarms)).toEqual(['13:00'])
 })
 
+test('a schedule that is put or resumed wakes the scheduler, which sets the alarm for its next slot', async () => {
+  const world = deploy()
+  await world.izta.schedules.put(sixHourly)
+  expect(world.steps).toEqual(['invoke scheduler'])
+  await world.deliver()
+  expect(minutesOf(world.alarms)).toEqual(['18:00'])
+  await world.izta.schedules.pause('six-hourly')
+  await world.pass(24 * 60)
+  world.steps.length = 0
+  await world.izta.schedules.resume('six-hourly')
+  expect(world.steps).toEqual(['invoke scheduler'])
+  await world.deliver()
+  expect([...world.alarms]).not.toEqual([])
+})
+
 test('a database that cannot be asked is asked again by an alarm', async () => {
   const world = deploy()
   const broken: Database = { query: () => Promise.reject(new Error('gone')) }
