@@ -6,6 +6,9 @@ import { isImplemented, type AnyJob } from '../job/job.ts'
 
 const { leaseMarginSeconds, stopSeconds, settleSeconds } = defaults.runner
 
+/** https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html */
+const lambdaSeconds = 900
+
 /** The instants of one invocation, on the clock's scale in milliseconds. */
 export interface Deadline {
   /** Nothing is claimed after this: what is claimed can use its whole timeout. */
@@ -31,7 +34,7 @@ export function deadlineAfter(clock: Clock, remainingMs: number, jobs: Iterable<
     throw new DefinitionError(
       longest === undefined
         ? `The invocation has ${seconds(remainingMs)} s left, less than the ${stopSeconds} s it needs to stop in order: raise the function's timeout.`
-        : `Job "${longest.name}" may run ${longest.timeoutSeconds} s, with ${stopSeconds} s to stop in order, but the invocation has only ${seconds(remainingMs)} s left: raise the function's timeout above ${neededSeconds} s or lower the job's timeoutSeconds.`,
+        : `Job "${longest.name}" may run ${longest.timeoutSeconds} s, with ${stopSeconds} s to stop in order, but the invocation has only ${seconds(remainingMs)} s left: ${adviceFor(neededSeconds)}`,
     )
   }
   return {
@@ -40,6 +43,12 @@ export function deadlineAfter(clock: Clock, remainingMs: number, jobs: Iterable<
     leaveAtMs: endsAtMs - settleSeconds * 1000,
     endsAtMs,
   }
+}
+
+function adviceFor(neededSeconds: number): string {
+  return neededSeconds < lambdaSeconds
+    ? `raise the function's timeout above ${neededSeconds} s or lower the job's timeoutSeconds.`
+    : `Lambda allows ${lambdaSeconds} s at most: split the job with ctx.enqueue and lower its timeoutSeconds, or run it with startRunner in a process that stays.`
 }
 
 /** How long a lease must last from now, so that it outlives the invocation. */
