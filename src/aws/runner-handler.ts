@@ -96,7 +96,7 @@ const runnerEvent = z.object({ hops: z.int().min(0).catch(0) }).catch({ hops: 0 
  */
 export function createRunnerHandler(options: RunnerHandlerOptions): RunnerHandler {
   const { handler } = createRunnerEnvironment(options)
-  logUnhandledRejections(configOf(options.izta).log)
+  logUnhandledRejections(configOf(options.izta))
   return handler
 }
 

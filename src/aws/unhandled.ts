@@ -1,15 +1,19 @@
 // Logs rejections that nobody handles, in place of the end of the process, which would take every running task along.
-import { environment } from '../config.ts'
+import { environment, type ResolvedConfig } from '../config.ts'
 import { readableMessage } from '../job/json.ts'
-import type { Logger } from '../log.ts'
 
-const logs: Logger[] = []
+type Logging = Pick<ResolvedConfig, 'log' | 'logMessages'>
+
+const logs: Logging[] = []
 
 function report(reason: unknown): void {
+  const last = logs.at(-1)
   const stack = reason instanceof Error ? reason.stack : undefined
-  logs.at(-1)?.error('a promise was rejected and nobody handled it: no task is blamed', {
-    error: readableMessage(reason),
-    ...(stack === undefined ? {} : { stack }),
+  last?.log.error('a promise was rejected and nobody handled it: no task is blamed', {
+    class: reason instanceof Error ? reason.name : typeof reason,
+    ...(last.logMessages
+      ? { error: readableMessage(reason), ...(stack === undefined ? {} : { stack }) }
+      : {}),
   })
 }
 
@@ -20,17 +24,17 @@ function report(reason: unknown): void {
  * (https://github.com/aws/aws-lambda-nodejs-runtime-interface-client/blob/main/src/index.mjs). Those that the
  * application adds later stay.
  */
-export function logUnhandledRejections(log: Logger): () => void {
+export function logUnhandledRejections(logging: Logging): () => void {
   if (logs.length === 0) {
     if (environment('AWS_LAMBDA_RUNTIME_API') !== undefined) process.removeAllListeners('unhandledRejection')
     process.on('unhandledRejection', report)
   }
-  logs.push(log)
+  logs.push(logging)
   let installed = true
   return () => {
     if (!installed) return
     installed = false
-    logs.splice(logs.indexOf(log), 1)
+    logs.splice(logs.indexOf(logging), 1)
     if (logs.length === 0) process.off('unhandledRejection', report)
   }
 }

@@ -116,7 +116,7 @@ export async function startLocalStack(options: LocalStackOptions): Promise<Local
   try {
     const { izta, databaseUrl } = await openIzta(rest, cleanups)
     const { log } = configOf(izta)
-    cleanups.push(logUnhandledRejections(log))
+    cleanups.push(logUnhandledRejections(configOf(izta)))
     await izta.migrate()
     const children: ChildEnvironment[] = []
     const runnerFunctions = checked.runners.map((runner, index) =>
