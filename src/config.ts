@@ -19,7 +19,11 @@ export interface IztaOptions {
   database: Database
   /** The jobs that are enqueued, read or run here, with their handlers or without. */
   jobs: readonly AnyJob[]
-  /** Schedules defined in code; synced by the scheduler and by `izta migrate` only. @default [] */
+  /**
+   * Schedules defined in code; synced by the scheduler and by `izta migrate` only. A list is the whole of the app's:
+   * what it lacks is removed, so `[]` removes all.
+   * @default none: this instance says nothing about schedules, and removes none
+   */
   schedules?: readonly Schedule[] | undefined
   /** The database schema of izta's tables. @default 'izta' */
   schema?: string | undefined
@@ -61,8 +65,8 @@ export interface ResolvedConfig {
   readonly deployedAt: Date | undefined
   /** By id. */
   readonly jobs: ReadonlyMap<string, AnyJob>
-  /** By name. */
-  readonly schedules: ReadonlyMap<string, Schedule>
+  /** By name; undefined for an instance that says nothing about schedules. */
+  readonly schedules: ReadonlyMap<string, Schedule> | undefined
   readonly payloadLimitBytes: number
   readonly resultLimitBytes: number
   readonly wakes: Wakes
@@ -107,7 +111,7 @@ const iztaOptions = z.strictObject({
         .describe('what defineSchedule returns'),
     )
     .describe('an array of schedules')
-    .default([]),
+    .optional(),
   schema: z
     .string()
     .regex(/^(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}$/i)
@@ -162,8 +166,8 @@ export function resolveConfig(options: IztaOptions): ResolvedConfig {
     schema: checked.schema,
     app: checked.app ?? environment('IZTA_APP') ?? 'izta',
     deployedAt: checked.deployedAt ?? environmentInstant('IZTA_DEPLOYED_AT'),
-    jobs: jobsById([...checked.jobs, ...checked.schedules.map((schedule) => schedule.job)]),
-    schedules: schedulesByName(checked.schedules),
+    jobs: jobsById([...checked.jobs, ...(checked.schedules ?? []).map((schedule) => schedule.job)]),
+    schedules: checked.schedules && schedulesByName(checked.schedules),
     payloadLimitBytes: checked.payloadLimitBytes,
     resultLimitBytes: checked.resultLimitBytes,
     wakes: createWakes(checked.wake, events, log),

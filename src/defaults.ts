@@ -55,7 +55,11 @@ export const defaults = {
   unknownJob: { firstSeconds: 5, maxSeconds: 600 },
   wait: { timeoutSeconds: 60, firstPollMs: 100, maxPollMs: 2000 },
   list: { pageSize: 100 },
-  schedule: { aheadSeconds: 120 },
+  schedule: {
+    aheadSeconds: 120,
+    /** A process that ticks compares its definitions with the stored ones so often. */
+    syncSeconds: 600,
+  },
   prune: { rows: 5000 },
   /** How long the bare row of a task with `finished: 'none'` still stops a repeated enqueue. */
   ledgerDays: 1,

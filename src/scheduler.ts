@@ -39,7 +39,7 @@ export interface TickOptions {
   readonly aheadSeconds?: number | undefined
 }
 
-const synced = new WeakSet<ResolvedConfig>()
+const syncedAtMs = new WeakMap<ResolvedConfig, number>()
 const schedulesPerPlan = 500
 
 /**
@@ -57,9 +57,11 @@ export async function tick(
   let pruned = 0
   const steps: Record<string, () => Promise<void>> = {
     'sync definitions': async () => {
-      if (synced.has(config)) return
+      // Again now and then: another process, such as one of an older deployment, may have undone it.
+      const now = config.clock.now()
+      if (now - (syncedAtMs.get(config) ?? -Infinity) < defaults.schedule.syncSeconds * 1000) return
       await syncDefinitions(config)
-      synced.add(config)
+      syncedAtMs.set(config, now)
     },
     // Each time: statements inside applications' transactions use queues without a word to anybody.
     'find queues': () => registerQueues(config),
@@ -99,13 +101,17 @@ async function run(config: ResolvedConfig, statement: Statement) {
 }
 
 async function registerQueues(config: ResolvedConfig): Promise<void> {
-  const queues = [...config.jobs.values(), ...config.schedules.values()].map(({ queue }) => queue)
+  const queues = [...config.jobs.values(), ...(config.schedules?.values() ?? [])].map(({ queue }) => queue)
   await run(config, registerQueuesStatement([...new Set(queues)]))
 }
 
-/** Makes the stored queues and schedules equal to the definitions in code, unless a newer deployment has done so. */
-export async function syncDefinitions(config: ResolvedConfig): Promise<SyncReply> {
+/**
+ * Makes the stored queues and schedules equal to the definitions in code, unless a newer deployment has done so.
+ * Without a list of schedules, which is not an empty one, the stored schedules stay as they are.
+ */
+export async function syncDefinitions(config: ResolvedConfig): Promise<SyncReply | undefined> {
   await registerQueues(config)
+  if (config.schedules === undefined) return undefined
   const schedules = await Promise.all(
     [...config.schedules.values()].map((schedule) => scheduleRow(schedule, config)),
   )

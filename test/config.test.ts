@@ -134,7 +134,7 @@ test('two schedules with one name are refused', () => {
   expect(refusalOf({ jobs: [divide], schedules: [nightly, other] }).message).toBe(
     'createIzta: two schedules have the name "nightly": give one of them another name.',
   )
-  expect(resolve({ schedules: [nightly, nightly] }).schedules.size).toBe(1)
+  expect(resolve({ schedules: [nightly, nightly] }).schedules?.size).toBe(1)
 })
 
 test('the job of a schedule is known without being listed', () => {

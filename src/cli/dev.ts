@@ -49,7 +49,7 @@ function introduce({ izta, url, databaseUrl }: LocalStack, given: string | undef
   }
   const named = (names: Iterable<{ name: string }>) => [...names].map(({ name }) => name).join(', ') || 'none'
   console.log(`jobs       ${named(jobs.values())}`)
-  console.log(`schedules  ${named(schedules.values())}`)
+  console.log(`schedules  ${named(schedules?.values() ?? [])}`)
   if (given !== undefined) console.log(`database   ${placeOf({ connectionString: given })}`)
   else if (databaseUrl !== undefined) console.log(`database   ${databaseUrl} (gone at the end)`)
   console.log(`enqueue    ${url}`)

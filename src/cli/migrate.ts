@@ -19,7 +19,7 @@ export async function runMigrate({ databaseUrl, schema, jobs }: MigrateCommand):
   if (defined?.izta !== undefined) {
     // It knows its own database and schema.
     await using izta = defined.izta
-    tell((await izta.migrate()).applied, configOf(izta).schedules.size)
+    tell((await izta.migrate()).applied, configOf(izta).schedules?.size)
     return
   }
   if (databaseUrl === undefined) {
@@ -31,15 +31,17 @@ export async function runMigrate({ databaseUrl, schema, jobs }: MigrateCommand):
   try {
     if (defined === undefined) tell(await applyOnly(database, schema))
     else {
-      const izta = createIzta({ database, schema, jobs: defined.jobs, schedules: defined.schedules })
-      tell((await izta.migrate()).applied, defined.schedules.length)
+      // A file without any says nothing about schedules: those of other code stay.
+      const schedules = defined.schedules.length > 0 ? defined.schedules : undefined
+      const izta = createIzta({ database, schema, jobs: defined.jobs, schedules })
+      tell((await izta.migrate()).applied, schedules?.length)
     }
   } finally {
     await database.close?.()
   }
 }
 
-/** Without definitions: an empty list of schedules would remove those of the code that runs there. */
+/** Without definitions: only the schema. */
 async function applyOnly(database: Database, schema: string = defaults.schema): Promise<readonly string[]> {
   // The instance checks the schema's name.
   createIzta({ database, schema, jobs: [] })

@@ -16,8 +16,9 @@ import type { Schedules } from './schedules.ts'
 export interface Izta extends Enqueuing, Reading, Changing, Configured {
   readonly schedules: Schedules
   /**
-   * Brings the schema up to date and stores the queues and schedules of the definitions. Safe to run at any time and
-   * by several at once; run it when deploying, never when a function starts.
+   * Brings the schema up to date and stores the queues and schedules of the definitions; an instance that was given
+   * no `schedules` leaves the stored ones alone. Safe to run at any time and by several at once; run it when deploying,
+   * never when a function starts.
    *
    * @throws {SchemaTooNewError} when a newer izta has changed the schema in a way that this version cannot work with.
    * @throws {PayloadError} when the job of a schedule refuses its payload.

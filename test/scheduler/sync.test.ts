@@ -121,6 +121,29 @@ describe('definitions in code', () => {
     expect(await minutes()).toEqual([])
   })
 
+  test('an instance that was given no schedules leaves the stored ones alone', async () => {
+    await make([every(10)]).tick()
+    const silent = createIzta({ database, jobs: [job], log })
+    await silent.migrate()
+    await tick(configOf(silent))
+    expect(await silent.schedules.list()).toHaveLength(1)
+    expect(await minutes()).toEqual([10])
+    await make([]).migrate()
+    expect(await silent.schedules.list()).toEqual([])
+  })
+
+  test('a scheduler brings back what another process has removed, and no later than after ten minutes', async () => {
+    const app = make([every(10)], { clock })
+    await app.tick()
+    await make([]).sync()
+    await clock.advance({ minutes: 9 })
+    await app.tick()
+    expect(await app.schedules.list()).toEqual([])
+    await clock.advance({ minutes: 1 })
+    await app.tick()
+    expect(await app.schedules.list()).toHaveLength(1)
+  })
+
   test('a deployment older than the last that synced changes nothing', async () => {
     const older = make([every(10)], { deployedAt: new Date('2029-01-01') })
     const newer = make([every(20)], { deployedAt: new Date('2029-01-02') })
