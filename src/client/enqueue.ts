@@ -208,9 +208,9 @@ async function insert(config: ResolvedConfig, tasks: readonly PreparedTask[]): P
   try {
     for (let attempt = 1; open.length > 0; attempt++) {
       const sent = open
-      const lookInHistory = sent.some((task) => task.idWasGiven)
-      const { rows, ambiguous } = await repeat(config.database, config.clock, (isRepeat) =>
-        enqueueStatement(sent, lookInHistory || perhapsMade || isRepeat),
+      // The first copy looks in history as well: it may arrive late, when the task of its repeat has run and ended.
+      const { rows, ambiguous } = await repeat(config.database, config.clock, () =>
+        enqueueStatement(sent, true),
       )
       perhapsMade ||= ambiguous
       const reply = readEnqueueReply(rows)

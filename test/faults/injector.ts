@@ -77,50 +77,53 @@ const message =
     return Promise.resolve(child !== undefined)
   }
 
-async function freeze({ runners }: Target, child: ChildProcess | undefined, ms: number): Promise<boolean> {
-  if (child === undefined) return false
+/** Until the process is in the middle of a task. */
+function untilInTask(child: ChildProcess | undefined, inTask: 'SIGKILL' | 'SIGSTOP'): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => end(false), 5000)
+    const end = (happened: boolean) => {
+      clearTimeout(timer)
+      child?.off('message', heard)
+      child?.off('exit', gone)
+      resolve(happened)
+    }
+    const heard = () => end(true)
+    const gone = () => end(false)
+    if (child?.connected !== true) return end(false)
+    child.on('message', heard)
+    child.on('exit', gone)
+    child.send({ inTask }, () => undefined)
+  })
+}
+
+async function freezeInTask({ runners }: Target, random: Random, ms: number): Promise<boolean> {
+  const child = runners.any(random)
+  if (child === undefined || !(await untilInTask(child, 'SIGSTOP'))) return false
   runners.frozen.add(child)
-  child.kill('SIGSTOP')
   await sleep(ms)
   child.kill('SIGCONT')
   runners.frozen.delete(child)
   return true
 }
 
-async function busyProcess(target: Target, random: Random): Promise<ChildProcess | undefined> {
-  const pids = await withAdmin(target, async (admin) => {
-    const { rows } = await admin.query<{ pid: number }>(
-      `select pid from ledger.run where ended_at is null and started_at > now() - interval '2 seconds'`,
-    )
-    return rows.map(({ pid }) => pid)
-  })
-  return random.pick(pids.flatMap((pid) => target.runners.byPid(pid) ?? []))
-}
-
 export const kinds = {
   kill: {
-    weight: 14,
+    weight: 5,
     inject: ({ runners }, random) => Promise.resolve(runners.any(random)?.kill('SIGKILL') ?? false),
   },
   'kill-in-task': {
-    weight: 8,
-    inject: async (target, random) => (await busyProcess(target, random))?.kill('SIGKILL') ?? false,
+    weight: 4,
+    inject: ({ runners }, random) => untilInTask(runners.any(random), 'SIGKILL'),
   },
   'freeze-past-lease': {
     weight: 4,
     atOnce: 2,
-    inject: async (target, random) =>
-      freeze(
-        target,
-        (await busyProcess(target, random)) ?? target.runners.any(random),
-        leaseMs + random.between(0, 1500),
-      ),
+    inject: (target, random) => freezeInTask(target, random, leaseMs + random.between(0, 1500)),
   },
   'freeze-briefly': {
     weight: 4,
     atOnce: 2,
-    inject: async (target, random) =>
-      freeze(target, await busyProcess(target, random), random.between(100, 2500)),
+    inject: (target, random) => freezeInTask(target, random, random.between(100, 2500)),
   },
   'cut-before': { weight: 12, inject: cut('cut-before') },
   'cut-during': { weight: 12, inject: cut('cut-during') },
@@ -232,6 +235,40 @@ export type KindName = keyof typeof kinds
 export const kindNames = Object.keys(kinds) as KindName[]
 /** A statement that arrives beside its repeat is what the fences are for; every cut is one of these kinds. */
 export const cutNames: readonly KindName[] = cuts
+
+export const descriptions: Readonly<Record<KindName, string>> = {
+  kill: 'SIGKILL of a process of runners, at any moment',
+  'kill-in-task': 'SIGKILL while a handler runs',
+  'freeze-past-lease': 'SIGSTOP until every lease has ended, then SIGCONT',
+  'freeze-briefly': 'SIGSTOP for up to 2.5 s while a handler runs',
+  'cut-before': 'the connection breaks before a statement arrives',
+  'cut-during': 'the connection breaks while a statement runs or commits',
+  'cut-after': 'the statement is applied, its answer is lost',
+  'late-copy': 'the connection breaks, and the statement arrives up to 0.9 s later, beside its repeat',
+  'stalled-answer': 'the answer is up to 2.5 s late; clients give up after 1.5 s',
+  'backend-terminated': '`pg_terminate_backend` of two sessions',
+  'statement-cancelled': '`pg_cancel_backend` of every session',
+  'serialization-failure': 'statements fail with 40001 for up to 0.9 s',
+  'deadlock-error': 'the same with 40P01',
+  'statement-timeout': 'the same with 57014',
+  'lock-timeout': 'the same with 55P03',
+  'disk-full': 'the same with 53100',
+  'read-only': 'the same with 25006, as after a failover',
+  'rows-locked': 'a stranger locks six tasks one by one, against the order of izta',
+  'out-of-connections': 'every session ends, and none or two may connect for up to 0.9 s',
+  'database-crash': 'SIGKILL of a server process: the database recovers from its log',
+  'database-restart': 'immediate shutdown and start',
+  'trigger-twice': 'a second invocation beside the first',
+  'trigger-storm': 'up to ten invocations at once in one process',
+  'trigger-never': 'no invocation for up to 3 s',
+  'schedulers-at-once': 'four to eight ticks at once',
+  'unknown-job': 'a task of a job that half of the runners, the older ones, do not know',
+  poison: 'a task that kills its process each time',
+  'unstorable-result': 'cycles, bigints, symbols, results that are too large',
+  'odd-text': 'errors and results full of NULs and lone surrogates',
+  'blocked-loop': 'a handler blocks the event loop until its lease has ended',
+  'ignored-signal': 'a handler ignores its signal for longer than the grace time',
+}
 
 export interface InjectOptions {
   readonly faults: number

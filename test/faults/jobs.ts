@@ -50,7 +50,8 @@ export function createJobs(ledger?: Ledger) {
     id: 'flaky',
     payload: z.object({ failures: z.number() }),
     run: ({ failures }, ctx) =>
-      book.run(ctx, (id) => {
+      book.run(ctx, async (id) => {
+        if (ctx.attempt > 1) await sleep(400, undefined, { signal: ctx.signal })
         // A retry without delay is the one that a late copy of itself could undo.
         if (ctx.attempt <= failures) return ctx.fail('flaky', { retryAfterSeconds: 0 })
         return id
@@ -73,7 +74,7 @@ export function createJobs(ledger?: Ledger) {
         }
         if (failsAlways || (failsFirst && ctx.attempt === 1))
           throw new Error('the children must not come to be')
-        await sleep(10, undefined, { signal: ctx.signal })
+        await sleep(300, undefined, { signal: ctx.signal })
         return id
       }),
   })

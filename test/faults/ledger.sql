@@ -14,6 +14,8 @@ create table ledger.run (
   attempt integer not null,
   losses integer not null,
   pid integer not null,
+  -- When its signal aborts at the latest.
+  may_run_until timestamptz not null,
   started_at timestamptz not null default clock_timestamp(),
   -- Until when the lease of this very claim lasts; null: somebody else's by the time the handler started.
   lease_until timestamptz,
@@ -21,6 +23,7 @@ create table ledger.run (
   outcome text
 );
 create index on ledger.run (task);
+create index on ledger.run (pid);
 create index on ledger.run (started_at) where ended_at is null;
 
 create table ledger.made (

@@ -14,14 +14,20 @@ export interface Ledger {
 
 // The lease is this claim's only if nobody has counted a loss or an attempt since.
 const start = `
-insert into ledger.run (id, task, job, attempt, losses, pid, lease_until)
-select $1::uuid, $2::uuid, $3::text, $4::integer, $5::integer, $6::integer, (
+insert into ledger.run (id, task, job, attempt, losses, pid, may_run_until, lease_until)
+select $1::uuid, $2::uuid, $3::text, $4::integer, $5::integer, $6::integer, $7::timestamptz, (
   select t.run_at from izta.task t
   where t.id = $2::uuid and t.lease is not null and t.run_at > clock_timestamp() and t.losses = $5::integer and t.attempt = $4::integer - 1)
 on conflict do nothing`
 const end = `update ledger.run set ended_at = clock_timestamp(), outcome = $2 where id = $1`
 
-export function createLedger(url: string, max = 3): Ledger {
+export interface LedgerOptions {
+  /** While a handler runs, after its first line in the ledger. */
+  readonly onStarted?: () => Promise<void>
+}
+
+export function createLedger(url: string, { onStarted }: LedgerOptions = {}): Ledger {
+  const max = 3
   const pool = new Pool({ connectionString: url, max, connectionTimeoutMillis: 2000, query_timeout: 5000 })
   pool.on('error', () => undefined)
   pool.on('connect', (client) => client.on('error', () => undefined))
@@ -49,11 +55,14 @@ export function createLedger(url: string, max = 3): Ledger {
     write,
     async run(ctx, work) {
       const id = uuidv7()
-      await write(start, [id, ctx.task.id, ctx.task.job, ctx.attempt, ctx.losses, process.pid])
+      // The harness and its database share one machine, and so one clock.
+      const mayRunUntil = new Date(Date.now() + ctx.remainingMs())
+      await write(start, [id, ctx.task.id, ctx.task.job, ctx.attempt, ctx.losses, process.pid, mayRunUntil])
       const finish = async (outcome: string) => {
         await write(end, [id, ctx.signal.aborted ? codeOf(ctx.signal.reason) : outcome])
       }
       try {
+        await onStarted?.()
         ctx.signal.throwIfAborted()
         const result = await work(id)
         await write(end, [id, 'ok'])

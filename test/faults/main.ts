@@ -1,7 +1,7 @@
 // Entry of `npm run test:faults`: reads arguments, runs, prints what was found, and writes the report.
 import { Command, InvalidArgumentError } from 'commander'
 import { kindNames, type KindName } from './injector.ts'
-import { writeReport } from './report.ts'
+import { writeMutations, writeReport } from './report.ts'
 import { run } from './run.ts'
 
 const whole = (text: string) => {
@@ -45,12 +45,16 @@ const options = new Command('test:faults')
   .parse()
   .opts<Options>()
 
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
+
 const log = (line: string) => void process.stderr.write(`${line}\n`)
 
 if (options.mutations !== undefined) {
   const { runMutations } = await import('./mutations.ts')
   const names = typeof options.mutations === 'string' ? options.mutations.split(',') : undefined
-  process.exitCode = (await runMutations({ seed: options.seed, names, log, report: options.report })) ? 0 : 1
+  const results = await runMutations({ seed: options.seed, names, log })
+  if (options.report !== undefined) await writeMutations(options.report, results)
+  process.exitCode = results.every(({ caughtBy }) => caughtBy !== undefined) ? 0 : 1
 } else {
   log(`seed ${options.seed}: ${options.faults} faults, ${options.rate} a second`)
   const report = await run({ ...options, untilViolation: options.untilViolation ?? false, log })

@@ -9,7 +9,7 @@ import { createLedger } from './ledger.ts'
 import { childSettings, quiet } from './child.ts'
 
 const { url, ledgerUrl, generation } = childSettings()
-const { recent, ...older } = createJobs(createLedger(ledgerUrl))
+const { recent, ...older } = createJobs(createLedger(ledgerUrl, { onStarted }))
 const jobs = generation === 'new' ? [...Object.values(older), recent] : Object.values(older)
 const database = pgDatabase({
   connectionString: url,
@@ -21,6 +21,16 @@ const izta = createIzta({ database, jobs, log: quiet })
 const handler = createRunnerHandler({ izta, concurrency: 5 })
 
 let idleMs = 0
+let inTask: 'SIGKILL' | 'SIGSTOP' | undefined
+
+/** Stops or kills itself in the middle of a task, after a word to the harness. */
+async function onStarted(): Promise<void> {
+  const signal = inTask
+  if (signal === undefined) return
+  inTask = undefined
+  await new Promise((sent) => process.send?.({ signal }, sent))
+  process.kill(process.pid, signal)
+}
 
 async function invoke(): Promise<void> {
   const endsAtMs = performance.now() + invocationMs
@@ -28,8 +38,9 @@ async function invoke(): Promise<void> {
   await handler({}, { getRemainingTimeInMillis }).catch(() => undefined)
 }
 
-/** `storm`: so many triggers at once; `idle`: none for so many milliseconds. */
-process.on('message', (message: { storm?: number; idle?: number }) => {
+/** `storm`: so many triggers at once; `idle`: none for so many milliseconds; `inTask`: what to do to itself in a task. */
+process.on('message', (message: { storm?: number; idle?: number; inTask?: 'SIGKILL' | 'SIGSTOP' }) => {
+  inTask ??= message.inTask
   for (let n = 0; n < (message.storm ?? 0); n++) void invoke()
   if (message.idle !== undefined) idleMs = Math.min(message.idle, leaseMs)
 })

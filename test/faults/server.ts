@@ -124,7 +124,9 @@ async function startBouncer(serverPort: number, folder: string) {
       if (line.includes('process up')) ready()
     })
   })
-  return { port, stop: () => bouncer.kill('SIGKILL') }
+  const stop = () => void bouncer.kill('SIGKILL')
+  process.once('exit', stop)
+  return { port, stop }
 }
 
 async function freePort(): Promise<number> {

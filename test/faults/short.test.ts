@@ -1,0 +1,22 @@
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import type { RunReport } from './run.ts'
+
+/** The run is a program of its own: it mends the margins of the runner for the whole process. */
+async function run(words: readonly string[]): Promise<RunReport> {
+  const main = fileURLToPath(new URL('main.ts', import.meta.url))
+  const child = spawn(process.execPath, [main, '--json', ...words], { stdio: ['ignore', 'pipe', 'ignore'] })
+  let output = ''
+  for await (const chunk of child.stdout) output += String(chunk)
+  return JSON.parse(output.trim().split('\n').at(-1) ?? '') as RunReport
+}
+
+test('every invariant holds through a few dozen faults', { timeout: 60_000 }, async () => {
+  const report = await run(['--faults', '40', '--rate', '10', '--runners', '3'])
+  expect(
+    report.violations,
+    `replay: npm run test:faults -- --faults 40 --rate 10 --runners 3 --seed ${report.seed}`,
+  ).toEqual([])
+  expect(report.figures['finished']).toBeGreaterThan(0)
+})
