@@ -44,7 +44,7 @@ function pack(): string {
   // What `prepack` prints comes first.
   const [packed] = JSON.parse(printed.slice(printed.search(/^\[/m))) as Packed[]
   if (packed === undefined) throw new Error('npm pack made nothing')
-  const expected = /^(dist|docs|migrations|src)\/|^(CHANGELOG|README)\.md$|^LICENSE$|^package\.json$/
+  const expected = /^(dist|docs|examples\/existing-app|migrations|src)\/|^(CHANGELOG|README)\.md$|^LICENSE$|^package\.json$/
   const strangers = packed.files.map(({ path }) => path).filter((path) => !expected.test(path))
   if (strangers.length > 0)
     throw new Error(`The package holds what users do not need: ${strangers.join(', ')}`)

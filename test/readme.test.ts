@@ -28,6 +28,7 @@ declare global {
     StandardSchemaV1<number>,
     StandardSchemaV1<{ code: 'divide-by-zero' }>
   >
+  const greet: izta_.Job<StandardSchemaV1<{ name: string }>, StandardSchemaV1<string>, undefined>
   const sweep: izta_.Job<undefined, undefined, undefined>
   const remind: izta_.Job<StandardSchemaV1<{ userId: string }>, undefined, undefined>
   const sendInvoice: izta_.Job<StandardSchemaV1<{ orderId: string }>, undefined, undefined>
@@ -101,6 +102,7 @@ test('every block compiles', async () => {
 
 test.for(blocks.filter(({ isRun }) => isRun))('$name runs', async ({ name, code }) => {
   vi.stubGlobal('databaseUrl', url)
+  vi.stubEnv('DATABASE_URL', url)
   vi.spyOn(console, 'log').mockReturnValue()
   const path = join(folder, `${name}.run.ts`)
   await writeFile(path, code)
