@@ -22,7 +22,7 @@
 -- Rows returned, told apart by "row"; all but the first have only id, queue, job and key:
 --   claimed    a task to run           cancel   a watched task that is to be cancelled
 --   unsettled  an outcome whose lease is no longer held: it changed nothing
---   skipped    a child whose key is held by another unfinished task
+--   skipped    a child that was not made: its key is held by another unfinished task, or its id is taken
 --   wake       another queue that children made due, and that wants a runner
 --
 -- Locks: none that matters, the function is new.

@@ -49,8 +49,11 @@ export interface IztaEvents {
   'task.stuck': TaskEvent
   /** An outcome came after its lease had gone to somebody else: it changed nothing. */
   'lease.expired': TaskEvent
-  /** A child was left out, since its key is held by an unfinished task; `taskId` is the child's. */
-  'child.skipped': { readonly taskId: string; readonly job: string; readonly key: string }
+  /**
+   * A child was left out, since its key is held by an unfinished task or a task with the id that it was given exists;
+   * `taskId` is the child's.
+   */
+  'child.skipped': { readonly taskId: string; readonly job: string; readonly key: string | undefined }
   /** A call of the database has been answered, or has failed. */
   'statement.completed': { readonly durationMs: number; readonly succeeded: boolean }
   'turn.completed': { readonly claimed: number; readonly settled: number; readonly durationMs: number }

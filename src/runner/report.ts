@@ -131,7 +131,7 @@ export function createReport({ events, log, logMessages, clock, jobs }: Resolved
       // Last, since a task may have been settled and claimed again by one call.
       claimed(result.claimed)
       for (const child of result.skipped) {
-        log.info('a child was left out: its key is held by an unfinished task', {
+        log.info('a child was left out: its key is held by an unfinished task, or its id is taken', {
           task: child.id,
           job: child.job,
           key: child.key,

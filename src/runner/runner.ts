@@ -220,7 +220,9 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
 
   async function settleKeyed(ended: Ended): Promise<void> {
     try {
-      conclude(await turns.take({ ended: [ended], limit: 0, watch: [] }))
+      const result = await turns.take({ ended: [ended], limit: 0, watch: [] })
+      outbox.putBack(result.unsent)
+      conclude(result)
     } catch (error) {
       if (canGoOn(error)) await waitOut(error)
       else fatal = { error }

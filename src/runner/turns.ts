@@ -1,13 +1,18 @@
 // Takes turns for one lease: repeats them while answers are lost, recovers what a lost answer had claimed, and
 // keeps one outcome that the database refuses from harming its neighbours.
+import { pause } from '../clock.ts'
 import type { ResolvedConfig } from '../config.ts'
 import { repeat } from '../db/repeat.ts'
 import { isDatabaseError } from '../db/transient.ts'
+import { defaults } from '../defaults.ts'
 import type { DatabaseError } from '../errors.ts'
+import { readableMessage } from '../job/json.ts'
 import { heldStatement, readHeld, readReleased, releaseHeldStatement } from '../store/recover.ts'
 import { readTurnReply, turnStatement, type ClaimedTask, type TurnReply } from '../store/turn.ts'
 import { leaseMs, type Deadline } from './deadline.ts'
 import { dropped, failed, type Ended } from './outcome.ts'
+
+const { troublePauseMs } = defaults.runner
 
 /** What one claim may bring back at the most, whatever the driver could carry. */
 const longestReplyBytes = 32 * 1024 * 1024
@@ -86,7 +91,18 @@ export function createTurns({ config, lease, queues, deadline, known }: TurnsOpt
       throw error
     })
     if (ambiguous) noteLostAnswer(request)
-    const reply = readTurnReply(rows)
+    let reply: TurnReply
+    try {
+      reply = readTurnReply(rows)
+    } catch (error) {
+      // The turn has been committed: what is wrong with its answer must not cost the tasks that it has claimed.
+      log.error('the answer of a turn could not be read and counts as lost', {
+        error: readableMessage(error),
+      })
+      noteLostAnswer(request)
+      await pause(clock, troublePauseMs)
+      return { ...nothing, unsent: request.ended }
+    }
     const unsettled = new Set(reply.unsettled.filter((id) => !perhapsSettled.has(id)))
     for (const { task } of request.ended) perhapsSettled.delete(task.id)
     const settled = request.ended.filter(({ task }) => !unsettled.has(task.id))

@@ -69,14 +69,20 @@ export interface TurnRequest {
   readonly watch: readonly string[]
 }
 
+/** A child that was not made: its key is held by another unfinished task, or a task with its id exists. */
+export interface SkippedChild {
+  readonly id: string
+  readonly job: string
+  readonly key: string | undefined
+}
+
 export interface TurnReply {
   readonly claimed: readonly ClaimedTask[]
   /** Ids whose outcome changed nothing, since the lease is no longer held. */
   readonly unsettled: readonly string[]
   /** Watched ids that are to be cancelled. */
   readonly cancel: readonly string[]
-  /** Keyed children whose key is held by another unfinished task. */
-  readonly skipped: readonly { id: string; job: string; key: string }[]
+  readonly skipped: readonly SkippedChild[]
   /** Other queues that want a runner. */
   readonly wake: readonly string[]
 }
@@ -123,7 +129,7 @@ export function readTurnReply(rows: readonly Row[]): TurnReply {
   const claimed: ClaimedTask[] = []
   const unsettled: string[] = []
   const cancel: string[] = []
-  const skipped: { id: string; job: string; key: string }[] = []
+  const skipped: SkippedChild[] = []
   const wake: string[] = []
   for (const row of rows) {
     switch (row['row']) {
@@ -137,7 +143,7 @@ export function readTurnReply(rows: readonly Row[]): TurnReply {
         cancel.push(text(row, 'id'))
         break
       case 'skipped':
-        skipped.push({ id: text(row, 'id'), job: text(row, 'job'), key: text(row, 'key') })
+        skipped.push({ id: text(row, 'id'), job: text(row, 'job'), key: optionalText(row, 'key') })
         break
       case 'wake':
         wake.push(text(row, 'queue'))

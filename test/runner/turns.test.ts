@@ -543,6 +543,31 @@ test('a keyed child whose key is held is left out and told, and its parent has f
   expect(skipped).toEqual([{ taskId: expect.any(String), job: 'child', key: 'k' }])
 })
 
+test('a child whose given id exists is left out and told, and its parent has finished', async () => {
+  const { id } = await family.enqueue(child, 'there', { delaySeconds: 3600 })
+  const byId = defineJob({ id: 'by-id', run: (_, ctx) => void ctx.enqueue(child, 'again', { id }) })
+  const izta = createIzta({ database, jobs: [byId, child], log })
+  const skipped: unknown[] = []
+  izta.on('child.skipped', (event) => skipped.push(event))
+  await izta.enqueue(byId)
+  expect(await drain(izta)).toMatchObject({ finished: 1, failed: 0 })
+  expect(skipped).toEqual([{ taskId: id, job: 'child', key: undefined }])
+})
+
+test('an answer that cannot be read counts as lost: the outcome is sent again, what was claimed is found', async () => {
+  let answers = 0
+  const { wrapped } = between(async (statement, send) => {
+    const rows = await send(statement)
+    // The claim of the first task, then its settle with the claim of the second.
+    return isTurn(statement) && ++answers <= 2 ? [...rows, { row: 'of another kind' }] : rows
+  })
+  const izta = createIzta({ database: wrapped, jobs: [note], log, clock: hurried })
+  await plain.enqueueMany(note, ['one', 'two'])
+  expect(await invoke(izta, { concurrency: 1 }).done).toMatchObject({ finished: 2 })
+  expect(runs).toHaveLength(2)
+  expect(await plain.counts({ since: new Date(0) })).toMatchObject({ default: { finished: 2, running: 0 } })
+})
+
 test('a keyed child whose key is in a stranger’s open transaction holds up nobody but its parent', async () => {
   const stranger = await connect()
   await stranger.query('begin')
