@@ -72,9 +72,13 @@ async function answer(
   response.writeHead(answered.statusCode, { ...answered.headers, ...connection }).end(answered.body)
 }
 
-/** A web page of another site must not enqueue here through its visitor's browser. */
+/**
+ * A web page of another site must not enqueue here through its visitor's browser, nor by a name of its own that it has
+ * pointed to 127.0.0.1.
+ */
 function isForeign({ origin, host }: IncomingMessage['headers']): boolean {
-  return origin !== undefined && URL.parse(origin)?.host !== host
+  const isLocal = /^(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/i.test(host ?? '')
+  return !isLocal || (origin !== undefined && URL.parse(origin)?.host !== host)
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer> {

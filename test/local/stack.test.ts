@@ -277,6 +277,19 @@ describe('the enqueue address', () => {
     expect(await from('null')).toBe(403)
     expect(await from(new URL(stack.url).origin)).toBe(202)
   })
+
+  test('takes nothing by the name of another site that points here', async () => {
+    await using stack = await start({ jobs: [divide], runners: [] })
+    const { port } = new URL(stack.url)
+    const to = async (host: string) => {
+      const sending = request(stack.url, { method: 'POST', headers: { host } }).end('{"tasks":[]}')
+      const [response] = await once(sending, 'response')
+      response.resume()
+      return response.statusCode as number
+    }
+    expect(await to(`rebound.example.com:${port}`)).toBe(403)
+    expect(await to(`localhost:${port}`)).toBe(202)
+  })
 })
 
 describe('what cannot work is said at once', () => {
