@@ -109,9 +109,9 @@ test('one runner a queue waits, and the place is free again when the task is due
   await clock.advance({ minutes: 1 })
   expect(await Promise.all([first, second])).toEqual([true, true])
   await izta.enqueue(note, 'next', { delaySeconds: 10 })
-  const third = waitFor()
-  await clock.advance({ seconds: 0 })
   answered = Promise.withResolvers()
+  const third = waitFor()
+  await answered.promise
   expect(await waitFor()).toBe(false)
   await clock.advance({ seconds: 11 })
   expect(await third).toBe(true)

@@ -243,6 +243,32 @@ test('a second deployment with a changed job takes effect and loses nothing', as
   expect(ended.every((task) => task.status === 'finished' && task.attempt === 1)).toBe(true)
 })
 
+test('in sleepy mode a task of the future is started by its alarm, which is gone then', async () => {
+  await izta.schedules.pause('every-minute')
+  // The emulator takes every schedule for one of the group `default`.
+  await change('infra/sleepy.yml', 'schedule/${self:service}-${sls:stage}/alarm-', 'schedule/default/alarm-')
+  await serverless('deploy', '--param', 'mode=sleepy', '--param', 'sweepRate=0')
+  const alarms = async () => {
+    const { Schedules } = JSON.parse(await call('scheduler', '/schedules')) as {
+      Schedules: { Name: string }[]
+    }
+    return Schedules.map((schedule) => schedule.Name)
+  }
+  // Far enough that its minute has not begun when the alarm is set.
+  const runAt = new Date(Date.now() + 75_000)
+  const { id } = await remote.enqueue(greet, { name: 'Margaret' }, { runAt })
+  const alarm = `alarm-${runAt.toISOString().slice(0, 16).replaceAll(/[-:]/g, '')}`
+  await expect.poll(alarms, { timeout: 20_000 }).toEqual([alarm])
+  const task = await izta.wait(greet, id, { timeoutSeconds: 119 })
+  expect(task).toMatchObject({ ...finished, result: { greeting: expect.stringContaining('Margaret') } })
+  // The emulator looks for alarms every ten seconds; a runner that is there earlier waits.
+  const lateMs = 'finishedAt' in task ? task.finishedAt.getTime() - runAt.getTime() : -1
+  expect(lateMs).toBeGreaterThanOrEqual(0)
+  expect(lateMs).toBeLessThan(20_000)
+  // What is left is the look after the run, which is removed with its group.
+  expect(await alarms()).not.toContain(alarm)
+})
+
 test('serverless remove leaves nothing', async () => {
   await serverless('remove')
   const left = {
