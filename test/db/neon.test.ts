@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { neonDatabase } from '../../src/db/adapters/neon.ts'
-import { OptionError } from '../../src/errors.ts'
+import { DefinitionError, OptionError } from '../../src/errors.ts'
 import { ask, databaseContract, failure } from '../support/database-contract.ts'
 import { testDatabase } from '../support/database.ts'
 import { neonEndpoint } from '../support/neon-endpoint.ts'
@@ -58,13 +58,18 @@ test('a connection string that cannot be had is an error before anything is sent
   expect(await failure(broken, 'select 1')).toMatchObject({ outcome: 'not-applied', retryable: false })
 })
 
-test.for(['db.example.com with a secret', 'https://user:secret@db.example.com/app', ''])(
-  'a connection string that is no postgres URL is refused without showing it: %s',
-  (connectionString) => {
-    expect(() => neonDatabase(connectionString)).toThrow(OptionError)
-    expect(() => neonDatabase(connectionString)).not.toThrow(/secret/)
-  },
-)
+test.for([
+  'db.example.com with a secret',
+  'https://user:secret@db.example.com/app',
+  'postgres://user:1#secret@db.example.com/app',
+  '',
+  undefined,
+])('a connection string that is no postgres URL is refused without showing it: %s', (given) => {
+  const connectionString = given as string
+  expect(() => neonDatabase(connectionString)).toThrow(DefinitionError)
+  expect(() => neonDatabase({ connectionString })).toThrow(DefinitionError)
+  expect(() => neonDatabase(connectionString)).not.toThrow(/secret/)
+})
 
 test.for([0, -1, Number.NaN])('a timeout of %s seconds is refused', (fetchTimeoutSeconds) => {
   expect(() => neonDatabase({ connectionString: endpoint.url, fetchTimeoutSeconds })).toThrow(OptionError)

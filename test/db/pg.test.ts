@@ -1,6 +1,7 @@
 import { Pool } from 'pg'
 import { expect, test, vi } from 'vitest'
 import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { DefinitionError } from '../../src/errors.ts'
 import { ask, databaseContract, failure } from '../support/database-contract.ts'
 import { testDatabase } from '../support/database.ts'
 
@@ -85,11 +86,36 @@ test('after close() it says so', async () => {
   expect(await failure(database, 'select 1')).toMatchObject({ code: 'database-closed', retryable: false })
 })
 
+const expected =
+  'pgDatabase: expected a connection string such as postgres://user:password@host/database, a pg.Pool or options of pg.Pool'
+
+test.for([
+  [undefined, 'undefined: is the environment variable set?'],
+  [null, 'null: is the environment variable set?'],
+  ['', 'an empty text: is the environment variable set?'],
+  [5432, '5432.'],
+] as const)('what is no source is refused at once: %s', ([source, got]) => {
+  expect(() => pgDatabase(source as never)).toThrow(new DefinitionError(`${expected}; got ${got}`))
+})
+
+test('options whose connection string is undefined do not mean localhost', () => {
+  expect(() => pgDatabase({ connectionString: undefined as never })).toThrow(
+    'is the environment variable set?',
+  )
+  expect(() => pgDatabase({ connectionString: undefined as never, host: 'db.example.com' })).not.toThrow()
+})
+
 test.for([
   'postgres://user:secret#1@db.example.com/app',
   'postgres://user:1/secret@db.example.com/app',
+  'postgres://user:1?secret@db.example.com/app',
+  'mysql://user:secret@db.example.com/app',
+  'localhost/secret',
   'not a connection string with a secret in it',
-])('a connection string that cannot be read is not shown: %s', async (connectionString) => {
-  const error = await failure(pgDatabase({ connectionString, connectionTimeoutMillis: 1 }), 'select 1')
-  expect(`${error.message} ${String(error.cause)}`).not.toContain('secret')
+])('text that is no postgres URL is refused at once and not shown: %s', (connectionString) => {
+  for (const source of [connectionString, { connectionString }]) {
+    expect(() => pgDatabase(source)).toThrow(DefinitionError)
+    expect(() => pgDatabase(source)).toThrow('no postgres:// URL: percent-encode # / @ : ? of a password.')
+    expect(() => pgDatabase(source)).not.toThrow(/secret/)
+  }
 })

@@ -2,6 +2,7 @@
 
 import { neon } from '@neondatabase/serverless'
 import { OptionError } from '../../errors.ts'
+import { assertConnectionString } from '../connection-string.ts'
 import type { Database } from '../database.ts'
 import { placeOf } from '../redact.ts'
 import { toDatabaseError } from '../transient.ts'
@@ -22,7 +23,8 @@ export const neonDefaults = { fetchTimeoutSeconds: 30, replyLimitBytes: 64 * 102
  * for functions that run now and then. A reply may have 64 MB. The type parsers of the application do not matter;
  * `neonConfig.fetchEndpoint` does, for a local proxy.
  *
- * @throws {OptionError} when the connection string is no `postgres://` URL or the timeout is not above 0.
+ * @throws {DefinitionError} when the connection string is no `postgres://` URL.
+ * @throws {OptionError} when the timeout is not above 0.
  *
  * @example
  * ```ts
@@ -31,8 +33,8 @@ export const neonDefaults = { fetchTimeoutSeconds: 30, replyLimitBytes: 64 * 102
  */
 export function neonDatabase(source: string | NeonOptions): Database {
   const { connectionString, fetchTimeoutSeconds = neonDefaults.fetchTimeoutSeconds } =
-    typeof source === 'string' ? { connectionString: source } : source
-  if (typeof connectionString === 'string') assertUrl(connectionString)
+    typeof source === 'object' && source !== null ? source : { connectionString: source }
+  if (typeof connectionString !== 'function') assertConnectionString(expected, connectionString)
   if (!(fetchTimeoutSeconds > 0)) {
     throw new OptionError(
       'fetchTimeoutSeconds',
@@ -61,10 +63,5 @@ export function neonDatabase(source: string | NeonOptions): Database {
 /** Given with each query: the driver ignores the type parsers given to `neon()`. */
 const asText = { getTypeParser: () => (value: string) => value }
 
-function assertUrl(connectionString: string): void {
-  if (/^postgres(ql)?:$/.test(URL.parse(connectionString)?.protocol ?? '')) return
-  throw new OptionError(
-    'connectionString',
-    'connectionString must be a URL such as postgres://user:password@host/database; percent-encode special characters of the password.',
-  )
-}
+const expected =
+  'neonDatabase: expected a connection string such as postgres://user:password@host/database, or options with one'

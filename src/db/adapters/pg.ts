@@ -1,6 +1,9 @@
 // The Postgres port over node-postgres: plain TCP, direct or through PgBouncer in transaction mode.
 
 import { Pool, type PoolClient } from 'pg'
+import { DefinitionError } from '../../errors.ts'
+import { showValue } from '../../options.ts'
+import { assertConnectionString } from '../connection-string.ts'
 import type { Database, Row, Statement } from '../database.ts'
 import { placeOf } from '../redact.ts'
 import { toDatabaseError } from '../transient.ts'
@@ -57,7 +60,7 @@ export const pgDefaults = {
  * No prepared statements and no session state: PgBouncer in transaction mode is fine. The type parsers and time
  * zones of the application do not matter.
  *
- * @throws {DatabaseError} from `query`, never from this function.
+ * @throws {DefinitionError} when the source is none of these, or the connection string no `postgres://` URL.
  *
  * @example
  * ```ts
@@ -65,9 +68,24 @@ export const pgDefaults = {
  * ```
  */
 export function pgDatabase(source: string | PgOptions | PgPool): Database {
-  if (typeof source === 'string') return ownPool({ connectionString: source })
-  return isPool(source) ? givenPool(source) : ownPool(source)
+  if (typeof source === 'string' || source === undefined || source === null) {
+    assertConnectionString(expected, source)
+    return ownPool({ connectionString: source })
+  }
+  if (typeof source !== 'object') throw new DefinitionError(`${expected}; got ${showValue(source)}.`)
+  if (isPool(source)) return givenPool(source)
+  // Left undefined, pg would take localhost for it.
+  if ('connectionString' in source && (source.connectionString !== undefined || source.host === undefined)) {
+    assertConnectionString(
+      'pgDatabase: option "connectionString": expected text such as postgres://user:password@host/database',
+      source.connectionString,
+    )
+  }
+  return ownPool(source)
 }
+
+const expected =
+  'pgDatabase: expected a connection string such as postgres://user:password@host/database, a pg.Pool or options of pg.Pool'
 
 function isPool(source: PgOptions | PgPool): source is PgPool {
   return typeof source.query === 'function'
