@@ -1,5 +1,5 @@
 // Sleepy mode: only what is armed goes off. A simulated EventBridge and Lambda drive the real handlers.
-import { createIzta, defineJob, defineSchedule, type Database, type Logger } from 'izta'
+import { createIzta, defineJob, defineSchedule, type Clock, type Database, type Logger } from 'izta'
 import { AwsError, alarmWake, createRunnerHandler, createSchedulerHandler, invokeWake } from 'izta/lambda'
 import { createTestClock, type TestClock } from 'izta/testing'
 import { beforeEach, expect, test } from 'vitest'
@@ -23,12 +23,14 @@ const fiveMinutes = { getRemainingTimeInMillis: () => 300_000 }
 
 interface WorldOptions {
   readonly schedules?: boolean
+  /** Node's clock; the process's own where handlers pause. */
+  readonly clock?: Clock
   /** Runs before the call has its effect. */
   readonly before?: (request: AwsRequest) => Promise<void> | void
 }
 
 /** One deployment: its functions, its alarms, and AWS between them. Node's clock is real, the database's is not. */
-function deploy({ schedules = false, before = () => {} }: WorldOptions = {}) {
+function deploy({ schedules = false, clock: own, before = () => {} }: WorldOptions = {}) {
   const statements: string[] = []
   const counting: Database = {
     query(statement) {
@@ -59,6 +61,7 @@ function deploy({ schedules = false, before = () => {} }: WorldOptions = {}) {
     jobs: [note],
     schedules: schedules ? [sixHourly] : [],
     log: quiet,
+    clock: own,
     wake: invokeWake({ runners: { '*': 'runner' }, scheduler: 'scheduler', api }),
   })
   const alarm = alarmWake({ group: 'app', target: 'arn:scheduler', role: 'arn:role', api })
@@ -137,8 +140,8 @@ test('one task costs its alarm, its run and one look after it, and then nothing'
   expect([...world.alarms]).toEqual([])
 })
 
-test('an idle hour in steady mode sends 240 statements: 60 ticks of four', async () => {
-  const world = deploy({ schedules: true })
+test('an idle hour in steady mode sends 252 statements: 60 ticks of four, and every ten minutes a sync of two', async () => {
+  const world = deploy({ schedules: true, clock })
   const tick = createSchedulerHandler({ izta: world.izta })
   await tick()
   world.statements.length = 0
@@ -146,7 +149,7 @@ test('an idle hour in steady mode sends 240 statements: 60 ticks of four', async
     await clock.advance({ minutes: 1 })
     await tick()
   }
-  expect(world.statements).toHaveLength(240)
+  expect(world.statements).toHaveLength(60 * 4 + 6 * 2)
 })
 
 test('an enqueue for later wakes the scheduler only when no alarm goes off before', async () => {
