@@ -1,4 +1,5 @@
 // A process that enqueues, cancels and ticks the schedules, and notes in the ledger what was accepted.
+// oxlint-disable-next-line import/no-unassigned-import -- changes the defaults before anything reads them
 import './pace.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { uuidv7 } from 'uuidv7'

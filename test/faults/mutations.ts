@@ -92,7 +92,7 @@ export const mutations: readonly Mutation[] = [
     file: turn,
     from: '        where v_finished[c.parent]\n        -- One order',
     to: '        where true\n        -- One order',
-    kinds: freezes,
+    kinds: ['late-copy', 'cut-after'],
   },
   {
     name: 'children-before-the-settle',
