@@ -59,10 +59,24 @@ export function invokeWake(options: InvokeWakeOptions): Wake {
       body,
     })
 
+  /** One invocation serves all queues of a function that are woken in one breath: wakes must not multiply. */
+  const starting = new Map<string, Promise<unknown>>()
+  function start(name: string, queue: string, hops: number): Promise<unknown> {
+    const key = `${name} ${hops}`
+    const begun = starting.get(key)
+    if (begun !== undefined) return begun
+    const invoked = Promise.resolve().then(() => {
+      starting.delete(key)
+      return invoke(name, { queue, hops })
+    })
+    starting.set(key, invoked)
+    return invoked
+  }
+
   const { scheduler } = options
   return {
     async wake(queue, hops) {
-      await Promise.all([...functionsOf(queue)].map((name) => invoke(name, { queue, hops })))
+      await Promise.all([...functionsOf(queue)].map((name) => start(name, queue, hops)))
     },
     ...(scheduler !== undefined && {
       async wakeAt() {

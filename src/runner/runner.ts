@@ -56,6 +56,8 @@ export interface Run {
 
 export function startRun({ config, queues, places, deadline, whenIdle, hops, onStuck }: RunOptions): Run {
   const { clock, wakes, log } = config
+  /** What a sibling or a successor is woken for: other runners may serve some of these queues too. */
+  const served = queues.length > 0 ? queues : [anyQueue]
   const outbox = createOutbox()
   const looks = createLooks(clock, whenIdle === 'leave-at-once' ? 0 : lastLookMs)
   const report = createReport(config)
@@ -203,7 +205,7 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
   function wakeSibling(): void {
     if (whenIdle !== 'leave' || hasWokenSibling || hops >= maxHops) return
     hasWokenSibling = true
-    void wakes.wake([queues[0] ?? anyQueue], hops + 1)
+    void wakes.wake(served, hops + 1)
   }
 
   function settleApart(): void {
@@ -260,7 +262,7 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
       })
     })
     const more = !looks.exhausted
-    if (more && whenIdle === 'leave' && hops < maxHops) await wakes.wake([queues[0] ?? anyQueue], hops + 1)
+    if (more && whenIdle === 'leave' && hops < maxHops) await wakes.wake(served, hops + 1)
     return { ...report.counts, stuck: hand.stuck(), more }
   }
 

@@ -62,6 +62,14 @@ test('a wake of all queues invokes each runner once', async () => {
   expect(seen).toHaveLength(2)
 })
 
+test('queues of one runner that are woken together invoke it once, later ones again', async () => {
+  const wake = invokeWake({ ...options, runners: { default: 'one', mail: 'one' } })
+  await Promise.all([wake.wake('default', 1), wake.wake('mail', 1)])
+  expect(seen).toHaveLength(1)
+  await wake.wake('mail', 1)
+  expect(seen).toHaveLength(2)
+})
+
 test('queues that are not named go to the runner of "*", else the wake fails and names the queue', async () => {
   await invokeWake({ ...options, runners: { '*': 'any', mail: 'app-mail' } }).wake('other', 0)
   expect(seen[0]?.path).toBe('/2015-03-31/functions/any/invocations')

@@ -185,6 +185,15 @@ test('an empty claim clears the wake mark, so that the next enqueue wakes a runn
 test.each([
   ['a full claim wakes one sibling, not two', 30, { hops: 2, concurrency: 10 }, [['*', 3]]],
   ['of the queue it works on', 10, { queues: ['default'], hops: 0, concurrency: 10 }, [['default', 1]]],
+  [
+    'of every queue it works on',
+    10,
+    { queues: ['mail', 'default'], hops: 0, concurrency: 10 },
+    [
+      ['mail', 1],
+      ['default', 1],
+    ],
+  ],
   ['a partial claim wakes nobody', 9, { hops: 0, concurrency: 10 }, []],
   ['the chain of wakes ends at maxHops', 30, { hops: 12, concurrency: 10 }, []],
 ])('siblings: %s', async (_, tasks, options, expected) => {
@@ -196,15 +205,23 @@ test.each([
 })
 
 test.each([
-  [3, [['*', 4]]],
-  [12, []],
-])(
-  'a run of %i hops that leaves due work behind wakes its successor, within maxHops',
-  async (hops, expected) => {
+  [3, [], [['*', 4]]],
+  [
+    3,
+    ['mail', 'default'],
+    [
+      ['mail', 4],
+      ['default', 4],
+    ],
+  ],
+  [12, [], []],
+] as const)(
+  'a run of %i hops that leaves due work behind wakes its successor of the queues %j, within maxHops',
+  async (hops, queues, expected) => {
     const wakes: [string, number][] = []
     await enqueueNotes(5)
     const wake = { wake: (...sent: [string, number]) => void wakes.push(sent) }
-    const run = invoke(createIzta({ database, jobs: [note], log, wake }), { hops })
+    const run = invoke(createIzta({ database, jobs: [note], log, wake }), { hops, queues })
     run.drain()
     expect(await run.done).toMatchObject({ more: true, finished: 0, released: 5 })
     expect(wakes).toEqual(expected)
