@@ -136,16 +136,17 @@ const secondsPerDay = 86_400
  * })
  * ```
  */
+// Of a call that fits none TypeScript tells what is wrong with the last: most mistakes are made in a handler.
+export function defineJob<
+  P extends Schema | undefined = undefined,
+  R extends Schema | undefined = undefined,
+  E extends Schema | undefined = undefined,
+>(options: JobOptions<P, R, E> & { run?: undefined }): JobDefinition<P, R, E>
 export function defineJob<
   P extends Schema | undefined = undefined,
   R extends Schema | undefined = undefined,
   E extends Schema | undefined = undefined,
 >(options: JobOptions<P, R, E> & { run: Handler<P, R, E> }): Job<P, R, E>
-export function defineJob<
-  P extends Schema | undefined = undefined,
-  R extends Schema | undefined = undefined,
-  E extends Schema | undefined = undefined,
->(options: JobOptions<P, R, E>): JobDefinition<P, R, E>
 export function defineJob(options: JobOptions<Schema, Schema, Schema> & { run?: unknown }): AnyJob {
   const what = `Job ${typeof options?.id === 'string' ? `"${options.id}"` : 'definition'}`
   const checked = checkOptions(what, jobOptions, options, (_, message) => new DefinitionError(message))

@@ -50,6 +50,26 @@ describe('a job', () => {
     defineJob({ id: 'a', result: z.number(), run: () => 'one' })
     // @ts-expect-error -- nothing is no number
     defineJob({ id: 'a', result: z.number(), run() {} })
+    defineJob({
+      id: 'a',
+      payload: z.object({ n: z.number() }),
+      result: z.object({ n: z.number() }),
+      // @ts-expect-error -- another type of n
+      async run({ n }, ctx) {
+        return { n: `${n} of ${ctx.attempt}` }
+      },
+    })
+    defineJob({
+      id: 'a',
+      payload: z.object({ n: z.number() }),
+      result: z.object({ n: z.number() }),
+      // @ts-expect-error -- a return that was forgotten
+      async run({ n }) {
+        await Promise.resolve({ n })
+      },
+    })
+    // A definition without a handler stays one.
+    expectTypeOf(defineJob({ id: 'a', run: undefined })).not.toHaveProperty('run')
   })
 
   test('may return anything without a result schema', () => {
