@@ -185,8 +185,10 @@ function jobsById(jobs: readonly AnyJob[]): Map<string, AnyJob> {
   for (const job of jobs) {
     const other = byId.get(job.id)
     if (other !== undefined && !isSameJob(job, other)) {
+      const who =
+        other.name === job.name ? 'two jobs have' : `jobs "${other.name}" and "${job.name}" both have`
       throw new DefinitionError(
-        `createIzta: jobs "${other.name}" and "${job.name}" both have the id "${job.id}", so one would run the other's tasks: give one of them another id.`,
+        `createIzta: ${who} the id "${job.id}", so one would run the other's tasks: give one of them another id.`,
       )
     }
     if (other === undefined || isImplemented(job)) byId.set(job.id, job)

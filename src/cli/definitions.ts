@@ -6,8 +6,8 @@ import type { Izta } from '../client/izta.ts'
 import { configOf } from '../config.ts'
 import { IztaError } from '../errors.ts'
 import { isJob, type AnyJob } from '../job/job.ts'
-import { readableMessage } from '../job/json.ts'
 import type { Schedule } from '../job/schedule.ts'
+import { describeLoadError } from './load-error.ts'
 
 export interface Definitions {
   readonly izta: Izta | undefined
@@ -44,13 +44,7 @@ async function load(file: string): Promise<Record<string, unknown>> {
   try {
     return (await import(pathToFileURL(path).href)) as Record<string, unknown>
   } catch (cause) {
-    const isUnknown = cause instanceof Error && 'code' in cause && cause.code === 'ERR_UNKNOWN_FILE_EXTENSION'
-    const advice = isUnknown ? ' Node.js runs TypeScript as it is from version 22.18 on.' : ''
-    throw new IztaError(
-      'file-not-loaded',
-      `${path} could not be loaded: ${readableMessage(cause)}${advice}`,
-      { cause },
-    )
+    throw new IztaError('file-not-loaded', describeLoadError(path, cause), { cause })
   }
 }
 

@@ -36,7 +36,7 @@ program
   .description('run the jobs of a file on this machine, with scheduler, runner and an address to enqueue at')
   .argument(
     '<file>',
-    'exports jobs and schedules, or an izta instance; TypeScript runs as it is on Node.js 22.18',
+    'exports jobs and schedules, or an izta instance; TypeScript runs as it is on Node.js 22.18 or newer',
   )
   .option('--port <number>', 'port of the enqueue address (default: a free one)', parsePort)
   .option('--database-url <url>', 'a database to use (default: an embedded PostgreSQL, gone at the end)')

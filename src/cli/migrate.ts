@@ -48,7 +48,8 @@ async function applyOnly(database: Database, schema: string = defaults.schema): 
   return (await migrate(database, { schema })).applied
 }
 
-function tell(applied: readonly string[], schedules?: number): void {
+/** What was applied, a line each. */
+export function tell(applied: readonly string[], schedules?: number): void {
   for (const name of applied) console.log(`applied ${name}`)
   if (applied.length === 0) console.log('The schema is up to date: nothing to do.')
   if (schedules !== undefined)
