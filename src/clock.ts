@@ -14,11 +14,14 @@ export const systemClock: Clock = {
   after(ms, callback) {
     // A longer setTimeout would overflow its 32 bits and fire at once.
     const longest = 2 ** 31 - 1
-    let timer = setTimeout(function fire() {
-      ms -= longest
-      if (ms > 0) timer = setTimeout(fire, Math.min(ms, longest))
-      else callback()
-    }, Math.min(Math.max(0, ms), longest))
+    let timer = setTimeout(
+      function fire() {
+        ms -= longest
+        if (ms > 0) timer = setTimeout(fire, Math.min(ms, longest))
+        else callback()
+      },
+      Math.min(Math.max(0, ms), longest),
+    )
     return () => clearTimeout(timer)
   },
 }
