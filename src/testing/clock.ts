@@ -2,6 +2,8 @@
 import type { Clock } from '../clock.ts'
 import { bindSchema, type Database } from '../db/database.ts'
 import { defaults } from '../defaults.ts'
+import { OptionError } from '../errors.ts'
+import { flag } from '../store/encode.ts'
 
 /** A span of time; the parts add up. */
 export interface Span {
@@ -41,11 +43,18 @@ begin
     as 'select at from izta.test_clock';
 end
 $clock$`
+// A test's database may have tasks under its clock already; one that is used otherwise has them under its own.
+const isUsed = `
+select (exists (select from izta.task) or exists (select from izta.history))
+  and not exists (
+    select from pg_proc p where p.oid = 'izta.now()'::regprocedure and p.prosrc like '%test_clock%') as used`
 const setNow = `update izta.test_clock set at = $1::timestamptz`
 
 /**
- * Makes a clock that stands still, in the database (by replacing its `now()` function: never on a database that is
- * used otherwise) and in Node.
+ * Makes a clock that stands still, in the database (by replacing its `now()` function, for good: only in a database
+ * made for the test) and in Node.
+ *
+ * @throws {OptionError} when the database has tasks already, from before any test clock.
  *
  * @example
  * ```ts
@@ -85,6 +94,13 @@ export async function createTestClock(options: TestClockOptions): Promise<TestCl
     await write(instant)
   }
 
+  const [row] = await database.query({ text: bindSchema(isUsed, schema), values: [] })
+  if (flag(row ?? {}, 'used')) {
+    throw new OptionError(
+      'database',
+      `createTestClock: the schema "${schema}" of this database has tasks, which a clock that stands still would stop for ever: use a database made for the test.`,
+    )
+  }
   await database.query({ text: bindSchema(replaceNow, schema), values: [] })
   await write(at)
   return {

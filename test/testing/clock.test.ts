@@ -48,6 +48,26 @@ test('it starts at 2030 unless told otherwise, and a second clock replaces the f
   expect(await databaseNow()).toEqual(clock.date)
 })
 
+test.for(['task', 'history'])('a database in use keeps its clock: rows in %s', async (table) => {
+  const used = await testDatabase()
+  const job = defineJob({ id: 'job', run() {} })
+  const izta = createIzta({ database: used.database, jobs: [job], log })
+  await izta.enqueue(job)
+  if (table === 'history') await drain(izta)
+  await expect(createTestClock({ database: used.database })).rejects.toThrow(
+    'createTestClock: the schema "izta" of this database has tasks',
+  )
+  const { rows } = await used.pool.query('select izta.now() = now() as moves')
+  expect(rows).toEqual([{ moves: true }])
+})
+
+test('a second clock may be made where tasks are under a test clock already', async () => {
+  await createTestClock({ database })
+  const job = defineJob({ id: 'job', run() {} })
+  await createIzta({ database, jobs: [job], log }).enqueue(job)
+  await expect(createTestClock({ database })).resolves.toBeDefined()
+})
+
 test('the parts of a span add up', async () => {
   const clock = await createTestClock({ database })
   await clock.advance({ days: 1, hours: 2, minutes: 3, seconds: 4, milliseconds: 5 })
