@@ -71,6 +71,7 @@ export class OptionError extends IztaError {
 /** A payload was refused by its schema, is not JSON or is too large; nothing was sent. */
 export class PayloadError extends IztaError {
   override readonly name = 'PayloadError'
+  declare readonly code: 'payload-refused' | 'payload-not-json' | 'payload-too-large'
   readonly issues: readonly InputIssue[]
   /** Position in a bulk call, from 0. */
   readonly index: number | undefined

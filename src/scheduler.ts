@@ -4,6 +4,7 @@ import { uuidv7 } from 'uuidv7'
 import type { ResolvedConfig } from './config.ts'
 import { repeat } from './db/repeat.ts'
 import { defaults } from './defaults.ts'
+import { PayloadError } from './errors.ts'
 import { parseRule } from './job/rule.ts'
 import type { Schedule } from './job/schedule.ts'
 import { readableMessage } from './job/json.ts'
@@ -140,7 +141,7 @@ export async function scheduleRow(
   const row = {
     name,
     job: job.id,
-    payload: await preparePayload(job, schedule.payload, limits),
+    payload: await payloadOf(schedule, limits),
     queue,
     priority,
     maxAttempts,
@@ -149,6 +150,19 @@ export async function scheduleRow(
     overlap,
   }
   return { ...row, hash: createHash('sha256').update(JSON.stringify(row)).digest('base64url') }
+}
+
+async function payloadOf(
+  { name, job, payload }: Schedule,
+  limits: { payloadLimitBytes: number },
+): Promise<string> {
+  try {
+    return await preparePayload(job, payload, limits)
+  } catch (error) {
+    if (!(error instanceof PayloadError)) throw error
+    const { code, issues } = error
+    throw new PayloadError(code, `Schedule "${name}": ${error.message}`, issues, { cause: error })
+  }
 }
 
 /** Makes tasks of the slots that are near, of every schedule whose time for that has come. */

@@ -121,6 +121,12 @@ describe('definitions in code', () => {
     expect(await minutes()).toEqual([])
   })
 
+  test('a payload that its job refuses is told with the name of its schedule', async () => {
+    const wrong = every(10, { payload: 'text' })
+    await expect(make([wrong]).migrate()).rejects.toThrow('Schedule "schedule": Payload of job "job" refused')
+    await expect(make([]).schedules.put(wrong)).rejects.toThrow('Schedule "schedule": Payload of job "job"')
+  })
+
   test('an instance that was given no schedules leaves the stored ones alone', async () => {
     await make([every(10)]).tick()
     const silent = createIzta({ database, jobs: [job], log })
