@@ -125,7 +125,7 @@ test('a definition and its implementation are one job, in either order', () => {
   expect(resolve({ jobs: [divide, implemented, divide] }).jobs.get('divide')).toBe(implemented)
   expect(resolve({ jobs: [implemented, divide] }).jobs.get('divide')).toBe(implemented)
   expect(refusalOf({ jobs: [implemented, implementJob(divide, () => 2)] }).message).toContain(
-    'both have the id',
+    'two jobs have the id "divide"',
   )
 })
 

@@ -7,7 +7,6 @@ import { afterAll, expect, test, vi } from 'vitest'
 import { testDatabase } from './support/database.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const { url } = await testDatabase()
 
 /** What blocks may use without declaring it; what they import or declare themselves comes first. */
 const prelude = `
@@ -101,6 +100,8 @@ test('every block compiles', async () => {
 }, 120_000)
 
 test.for(blocks.filter(({ isRun }) => isRun))('$name runs', async ({ name, code }) => {
+  // One each: a clock that stands still takes only a database without tasks.
+  const { url } = await testDatabase()
   vi.stubGlobal('databaseUrl', url)
   vi.stubEnv('DATABASE_URL', url)
   vi.spyOn(console, 'log').mockReturnValue()
