@@ -121,8 +121,8 @@ describe('a task', () => {
 
   test('of another job is an error that names both', async () => {
     const { id } = await izta.enqueue(sweep)
-    for (const call of [izta.get(divide, id), izta.wait(divide, id)]) {
-      expect(await refusalOf(call)).toMatchObject({
+    for (const refusal of await Promise.all([izta.get(divide, id), izta.wait(divide, id)].map(refusalOf))) {
+      expect(refusal).toMatchObject({
         code: 'job-mismatch',
         message: `Task ${id} belongs to job "sweep", not to "divide": pass the definition of "sweep".`,
       })
@@ -130,13 +130,13 @@ describe('a task', () => {
   })
 
   test.for([undefined, null, 5, '', 'divide', `${unknown} `])('cannot be asked for by %o', async (id) => {
-    for (const [what, call] of [
-      ['get', izta.get(divide, id as never)],
-      ['get', izta.wait(divide, id as never)],
-      ['cancel', izta.cancel(id as never)],
-      ['retry', izta.retry(id as never)],
+    for (const [what, refusal] of [
+      ['get', refusalOf(izta.get(divide, id as never))],
+      ['get', refusalOf(izta.wait(divide, id as never))],
+      ['cancel', refusalOf(izta.cancel(id as never))],
+      ['retry', refusalOf(izta.retry(id as never))],
     ] as const) {
-      expect(await refusalOf(call)).toMatchObject({
+      expect(await refusal).toMatchObject({
         name: 'OptionError',
         message: `${what}: expected the id of a task, a UUID; got ${typeof id === 'string' ? JSON.stringify(id) : id}.`,
       })

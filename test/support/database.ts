@@ -48,7 +48,7 @@ export async function testDatabase(options: TestDatabaseOptions = {}): Promise<T
   afterAll(async () => {
     await Promise.all([database.close?.(), pool.end(), ...clients.map((client) => client.end())])
     if (hasFailed) console.error(`Kept the database of the failed test: ${url}`)
-    else await administer((admin) => admin.query(`drop database ${name} with (force)`))
+    else await administer((admin) => drop(admin, name))
   })
   return {
     url,
@@ -62,6 +62,15 @@ export async function testDatabase(options: TestDatabaseOptions = {}): Promise<T
       await client.connect()
       return client
     },
+  }
+}
+
+/** Waits for connections that are on their way out; ends those that a test has left. */
+async function drop(admin: Client, name: string): Promise<void> {
+  try {
+    await admin.query(`drop database ${name}`)
+  } catch {
+    await admin.query(`drop database ${name} with (force)`)
   }
 }
 
