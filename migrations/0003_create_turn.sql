@@ -46,6 +46,8 @@ set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
+-- Less than the clients wait for an answer, or they would come again while this one still waits.
+set lock_timeout = '10s'
 as $turn$
 #variable_conflict use_column
 declare

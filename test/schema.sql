@@ -132,6 +132,112 @@ comment on index izta.task_key is 'one unfinished task per job and key';
 CREATE INDEX task_schedule ON izta.task USING btree (schedule, slot) WHERE (schedule IS NOT NULL);
 comment on index izta.task_schedule is 'tasks of a changed, paused or removed schedule; overlap';
 
+CREATE OR REPLACE FUNCTION izta.enqueue_1(p_ids uuid[], p_queues text[], p_jobs text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[], p_run_at timestamp with time zone[], p_keys text[], p_key_until text[], p_traces text[], p_look_back boolean, p_wake boolean, p_alarm_margin interval)
+ RETURNS TABLE(refused json, wake json, later_ms bigint)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+ SET lock_timeout TO '10s'
+AS $function$
+#variable_conflict use_column
+declare
+  v_now constant timestamptz not null := izta.now();
+  v_made uuid[];
+  v_ended uuid[] not null := '{}';
+  v_queues text[];
+  v_due text[];
+  v_stale text[];
+  v_later timestamptz;
+begin
+  with made as (
+    insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until, created_at,
+      trace)
+    select i.id, i.queue, i.job, i.payload::json, i.priority, i.max_attempts, w.at, w.at, i.key, i.key_until, v_now,
+      i.trace
+    from unnest(p_ids, p_queues, p_jobs, p_payloads, p_priorities, p_max_attempts, p_delays_ms, p_run_at, p_keys,
+      p_key_until, p_traces)
+      as i(id, queue, job, payload, priority, max_attempts, delay_ms, run_at, key, key_until, trace)
+    cross join lateral (select coalesce(i.run_at, v_now + i.delay_ms * interval '1 ms') as at) w
+    where not (p_look_back and exists (select from izta.history h where h.id = i.id))
+    -- One order for everybody, or two inserts of mixed keys deadlock.
+    order by i.job, i.key, i.id
+    on conflict do nothing
+    returning id, queue, run_at)
+  select array(select m.id from made m),
+    array(select m.queue from made m group by m.queue),
+    array(select m.queue from made m where m.run_at <= v_now group by m.queue),
+    (select min(m.run_at) from made m where m.run_at > v_now)
+  into v_made, v_queues, v_due, v_later;
+
+  if p_look_back and cardinality(v_made) > 0 then
+    v_ended := izta.unmake_ended_1(v_made);
+  end if;
+
+  -- Identity goes before the key: a repeat is told of its own task, not of a later one with the same key.
+  if cardinality(v_made) - cardinality(v_ended) < cardinality(p_ids) then
+    select json_agg(json_build_object('index', i.n - 1, 'id', f.id, 'status', case
+      when f.status is not null or f.id is null then f.status
+      when f.leased and f.run_at > v_now then 'running'
+      when f.attempt > 0 then 'failing'
+      else 'pending'
+    end) order by i.n) into refused
+    from unnest(p_ids, p_jobs, p_keys, p_key_until) with ordinality as i(id, job, key, key_until, n)
+    left join lateral (
+      select t.id, null as status, t.lease is not null as leased, t.run_at, t.attempt from izta.task t where t.id = i.id
+      union all
+      select h.id, h.status, null, null, null from izta.history h where p_look_back and h.id = i.id
+      union all
+      select t.id, null, t.lease is not null, t.run_at, t.attempt from izta.task t
+      where i.key_until is not null and t.job = i.job and t.key = i.key and t.key_until is not null
+      limit 1) f on true
+    where i.id not in (select m.id from unnest(v_made) m(id)) or i.id in (select e.id from unnest(v_ended) e(id));
+  end if;
+
+  if p_wake and cardinality(v_made) > 0 then
+    -- A mark that somebody else has locked counts as old: waiting for it could take as long as a stranger's
+    -- transaction. So does any mark when the insert took long, for the lock on a key or for its size: meanwhile the
+    -- runner may have cleared the mark, looked twice and left. 40 ms is less than it waits before its last look.
+    v_stale := array(
+      select d.name
+      from unnest(v_due) d(name)
+      left join izta.queue q on q.name = d.name
+      where q.name is null or (not q.paused and (
+        q.woken_at < v_now - interval '1 second'
+        or clock_timestamp() > statement_timestamp() + interval '40 ms')));
+    if cardinality(v_stale) > 0 then
+      wake := array_to_json(v_stale);
+      update izta.queue q set woken_at = v_now
+      where q.name = any (array(
+        select l.name from izta.queue l where l.name = any (v_stale) order by l.name for no key update skip locked));
+    end if;
+
+    insert into izta.queue (name, woken_at)
+    select n.name, case when n.name = any (v_due) then v_now else '-infinity' end
+    from unnest(v_queues) n(name)
+    where not exists (select from izta.queue q where q.name = n.name)
+    order by n.name
+    on conflict do nothing;
+
+    if v_later is not null and not exists (
+      -- Unless it may go off before this commits: alarms are set to full minutes, none for one that has begun.
+      select from izta.wake w
+      where w.armed_at > v_now + p_alarm_margin + (clock_timestamp() - statement_timestamp())
+        and w.armed_at <= greatest(
+          date_trunc('minute', v_later), date_trunc('minute', v_now + p_alarm_margin) + interval '1 minute')
+    ) then
+      later_ms := (date_part('epoch', v_later) * 1000)::bigint;
+    end if;
+  end if;
+  return next;
+end
+$function$
+;
+
 CREATE OR REPLACE FUNCTION izta.now()
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -149,6 +255,7 @@ CREATE OR REPLACE FUNCTION izta.turn_1(p_lease uuid, p_lease_ms bigint, p_queues
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
  SET jit TO 'off'
+ SET lock_timeout TO '10s'
 AS $function$
 #variable_conflict use_column
 declare
@@ -360,6 +467,45 @@ begin
         order by l.name for no key update skip locked));
     end if;
   end if;
+end
+$function$
+;
+
+CREATE OR REPLACE FUNCTION izta.unmake_ended_1(p_ids uuid[])
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_ended uuid[];
+begin
+  with ended as (
+    delete from izta.task t
+    using unnest(p_ids) as i(id) join izta.history h on h.id = i.id
+    where t.id = i.id
+    returning t.id)
+  select coalesce(array_agg(e.id), '{}') into v_ended from ended e;
+
+  -- Here the look above sees no more than the insert did. An insert, though, fails with 40001 on a row that it cannot
+  -- see, and the call is sent again.
+  if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+    insert into izta.history (id, queue, job, status, priority, attempt, max_attempts, losses, claims, created_at,
+      due_at, finished_at, expires_at)
+    select i.id, '', '', 'cancelled', 0, 0, 0, 0, 0, now(), now(), now(), now()
+    from unnest(p_ids) as i(id) where i.id <> all (v_ended)
+    order by i.id
+    on conflict on constraint history_pkey do nothing;
+    delete from izta.history h
+    using unnest(p_ids) as i(id)
+    where h.id = i.id and i.id <> all (v_ended);
+  end if;
+  return v_ended;
 end
 $function$
 ;

@@ -562,7 +562,7 @@ test('a keyed child whose key is held is left out and told, and its parent has f
 
 test('a child whose given id exists is left out and told, and its parent has finished', async () => {
   const { id } = await family.enqueue(child, 'there', { delaySeconds: 3600 })
-  const byId = defineJob({ id: 'by-id', run: (_, ctx) => void ctx.enqueue(child, 'again', { id }) })
+  const byId = defineJob({ id: 'by-id', run: (_, ctx) => ctx.enqueue(child, 'again', { id }) })
   const izta = createIzta({ database, jobs: [byId, child], log })
   const skipped: unknown[] = []
   izta.on('child.skipped', (event) => skipped.push(event))

@@ -1,7 +1,7 @@
 // At most one unfinished task per job and key, whoever enqueues at once; and waiting for the one holder only.
 import { createIzta, defineJob, IztaError } from 'izta'
 import { describe, expect, test } from 'vitest'
-import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
+import { enqueueOnlyStatement, readEnqueueReply } from '../../src/store/enqueue.ts'
 import { testDatabase } from '../support/database.ts'
 import {
   claim,
@@ -29,6 +29,24 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
     const task = newTask({ job: 'note', key })
     await onConnection(client).query(enqueueOnlyStatement([task], false))
     return { client, task, pid: await pidOf(client) }
+  }
+
+  /** A connection whose open transaction settles the one task of the queue. */
+  async function settling(queue: string) {
+    const lease = newLease()
+    const [task] = await claim(database, 1, { lease, queues: [queue] })
+    const client = await connect()
+    await client.query('begin')
+    await settle(onConnection(client), lease, [outcome(task!, 'finish')])
+    return client
+  }
+
+  async function tables(id: string): Promise<string[]> {
+    const { rows } = await pool.query<{ name: string }>(
+      `select 'task' as name from izta.task where id = $1 union all select 'history' from izta.history where id = $1`,
+      [id],
+    )
+    return rows.map(({ name }) => name)
   }
 
   describe(isolation, () => {
@@ -64,6 +82,41 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
       )
       await client.query('commit')
       await waiting
+    })
+
+    test('a repeat that waits for the settling of its own task makes no second one', async () => {
+      const task = newTask({ queue: 'settling' })
+      await enqueue(database, [task])
+      const runner = await settling('settling')
+      const repeated = newTask({ queue: 'settling' })
+      const waiting = enqueue(database, [repeated, task], true)
+      await untilBlockedBy(pool, await pidOf(runner))
+      await runner.query('commit')
+      expect((await waiting).refused).toEqual([{ index: 1, id: task.id, status: 'finished' }])
+      expect(await tables(task.id)).toEqual(['history'])
+      expect(await tables(repeated.id)).toEqual(['task'])
+    })
+
+    test('an enqueue statement with the id of a task that is being settled makes no second one', async () => {
+      const task = newTask({ queue: 'settling-too' })
+      await enqueue(database, [task])
+      const runner = await settling('settling-too')
+      const application = await connect()
+      await application.query('begin')
+      const waiting = onConnection(application)
+        .query(enqueueOnlyStatement([task], true))
+        .then(
+          (rows) => readEnqueueReply(rows).refused,
+          (error: unknown) => (error as { code?: string }).code,
+        )
+      await untilBlockedBy(pool, await pidOf(runner))
+      await runner.query('commit')
+      // Under repeatable read the application's transaction has to begin anew, as with any other conflict.
+      expect(await waiting).toEqual(
+        isolation === 'read committed' ? [{ index: 0, id: task.id, status: 'finished' }] : '40001',
+      )
+      await application.query('commit')
+      expect(await tables(task.id)).toEqual(['history'])
     })
 
     test('of a hundred enqueues at once with one key, one makes the task and all are told of it', async () => {

@@ -234,7 +234,7 @@ describe('children', () => {
       newTask({ queue: 'keyed-child', key: 'twin' }),
     ]
     const { skipped } = await settle(database, lease, [outcome(task, 'finish', { children })])
-    expect(skipped.map(({ key }) => key).toSorted()).toEqual(['held', 'twin'])
+    expect(skipped.map(({ key }) => key ?? '').toSorted()).toEqual(['held', 'twin'])
     expect(await claim(database, 5, { queues: ['keyed-child'] })).toHaveLength(2)
   })
 
