@@ -44,7 +44,8 @@ function pack(): string {
   // What `prepack` prints comes first.
   const [packed] = JSON.parse(printed.slice(printed.search(/^\[/m))) as Packed[]
   if (packed === undefined) throw new Error('npm pack made nothing')
-  const expected = /^(dist|docs|examples\/existing-app|migrations|src)\/|^(CHANGELOG|README)\.md$|^LICENSE$|^package\.json$/
+  const expected =
+    /^(dist|docs|examples\/existing-app|migrations|src)\/|^(CHANGELOG|README)\.md$|^LICENSE$|^package\.json$/
   const strangers = packed.files.map(({ path }) => path).filter((path) => !expected.test(path))
   if (strangers.length > 0)
     throw new Error(`The package holds what users do not need: ${strangers.join(', ')}`)
@@ -104,23 +105,40 @@ export const handlers = [createEnqueueHandler({ izta }), createRunnerHandler({ i
 export { createTestClock, drain, IztaError, neonDatabase, runJob, startLocalStack, startRunner }
 `
 
+/** What needs no types of Node: `@types/aws-lambda`, behind `izta/lambda`, does. */
+const withoutNodeTypes = `
+import { createIzta, startRunner, type Izta, type Runner } from 'izta'
+import { neonDatabase } from 'izta/neon'
+import { pgDatabase } from 'izta/pg'
+import { createRemoteIzta } from 'izta/remote'
+import { createTestClock } from 'izta/testing'
+
+export const izta: Izta = createIzta({ database: pgDatabase('postgres://localhost/app'), jobs: [] })
+export const runner: Runner = startRunner(izta)
+export { createTestClock, neonDatabase, createRemoteIzta }
+`
+
 /** Strictest settings, declarations of dependencies included. */
 function checkTypes(): void {
   writeFileSync(join(project, 'program.ts'), program)
+  writeFileSync(join(project, 'without-node-types.ts'), withoutNodeTypes)
   const strict = [
     '--noEmit',
     '--strict',
     '--exactOptionalPropertyTypes',
     '--skipLibCheck',
     'false',
-    '--types',
-    'node',
+    '--target',
+    'es2022',
   ]
   for (const mode of [
     ['--module', 'nodenext', '--moduleResolution', 'nodenext'],
     ['--module', 'esnext', '--moduleResolution', 'bundler'],
   ]) {
-    run(tool('tsc'), ['--ignoreConfig', ...strict, '--target', 'es2022', ...mode, 'program.ts'], project)
+    const check = (types: string, file: string) =>
+      run(tool('tsc'), ['--ignoreConfig', ...strict, ...mode, '--types', types, file], project)
+    check('node', 'program.ts')
+    check('', 'without-node-types.ts')
   }
 }
 

@@ -221,7 +221,7 @@ export function environment(name: string): string | undefined {
 }
 
 /** The environment for a child process: this one's, with some variables set. */
-export const environmentWith = (variables: Record<string, string>): NodeJS.ProcessEnv => ({
+export const environmentWith = (variables: Record<string, string>): Record<string, string | undefined> => ({
   ...process.env,
   ...variables,
 })

@@ -1,4 +1,5 @@
 // The application's side of izta: one object with everything that can be asked of the queue.
+/// <reference lib="esnext.disposable" preserve="true" />
 import {
   resolveConfig,
   withConfig,

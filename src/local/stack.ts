@@ -1,4 +1,5 @@
 // The whole of izta on one machine: the handlers of the three functions, with timers and an HTTP server as triggers.
+/// <reference lib="esnext.disposable" preserve="true" />
 import * as z from 'zod'
 import { databaseAt } from './database-at.ts'
 import { createEnqueueHandler } from '../aws/enqueue-handler.ts'

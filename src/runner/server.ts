@@ -1,4 +1,5 @@
 // A runner that stays: on a server, in a test, in a development process. Works in terms, since nothing kills it.
+/// <reference lib="esnext.disposable" preserve="true" />
 import * as z from 'zod'
 import { configOf, type Configured } from '../config.ts'
 import { defaults } from '../defaults.ts'
