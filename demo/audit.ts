@@ -5,7 +5,7 @@ import { createCrash, type Crash } from './crash.ts'
 import { readFindings, type Findings } from './findings.ts'
 import { auditPackage, checkFiles, dailyAudit } from './jobs.ts'
 import { recount } from './recount.ts'
-import { showFailures, showLicences, showRecount, showTimings } from './report.ts'
+import { describeFindings, showFailures, showLicences, showRecount, showTimings, tasks } from './report.ts'
 import type { Screen } from './screen.ts'
 import { describePostgres, startStack } from './stack.ts'
 import { recordTimings, summarise } from './timing.ts'
@@ -41,8 +41,13 @@ export async function runAudit(options: AuditOptions): Promise<boolean> {
 
   const findings = await readFindings(izta)
   showLicences(findings, screen)
-  showFailures('Findings', findings.failures, screen)
-  showFailures('Tasks that went wrong themselves', findings.broken, screen)
+  showFailures(describeFindings(findings.failures), findings.failures, screen)
+  if (findings.failures.length > 0) {
+    const meaning =
+      'Each is a task that failed for good, as its job asked; one with attempts left would be failing.'
+    screen.print(screen.colors.dim(`  ${meaning}`))
+  }
+  showFailures(`${tasks(findings.broken.length)} went wrong`, findings.broken, screen)
   // The events of a runner in another process stay there; what its rows tell is known to all.
   showTimings([...(crash ? [] : timings()), summarise('due → ended', findings.endedAfterMs)], screen)
   screen.print('')
@@ -50,7 +55,7 @@ export async function runAudit(options: AuditOptions): Promise<boolean> {
     screen.print('All audits ended before the runner could be killed: take a folder with more packages.')
     return false
   }
-  if (crash) screen.step(`${findings.lost} tasks died with the killed runner and were run again`)
+  if (crash) screen.step(`${tasks(findings.lost)} died with the killed runner, run again since`)
   const isSame = await auditAgain(scene, findings)
   signal.throwIfAborted()
   const isExact = showRecount(findings, recount(root), screen)

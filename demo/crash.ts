@@ -2,6 +2,7 @@
 import type { StatusCounts } from '../src/index.ts'
 import type { LocalStack } from '../src/local/index.ts'
 import { endedOf, totalOf } from './counts.ts'
+import { tasks } from './report.ts'
 import type { Screen } from './screen.ts'
 
 export interface Crash {
@@ -19,7 +20,7 @@ export function createCrash(stack: LocalStack, screen: Screen): Crash {
     const { tasks: held } = await stack.izta.listPage({ status: 'running', pageSize: 1000 })
     const leaseEnds = held.map((task) => (task.status === 'running' ? task.leaseExpiresAt.getTime() : 0))
     const audited = `after ${endedOf(audits)} of ${totalOf(audits)} audits`
-    screen.step(`Killed runner ${pid} (SIGKILL) ${audited}, with ${held.length} tasks running`)
+    screen.step(`Killed runner ${pid} (SIGKILL) ${audited}, with ${tasks(held.length)} running`)
     return { pid, leasesEndAtMs: Math.max(0, ...leaseEnds) }
   }
 

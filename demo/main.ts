@@ -12,6 +12,7 @@ Usage: npm run demo -- [options] [folder]
   -h, --help  show this
 
 In a terminal the progress is live; NO_COLOR=1 turns colours off. Piped, it prints plain lines.
+A task is failing while it has attempts left, and failed when it has none or wants none.
 Exit codes: 0 all audited and exact, 1 not so, 2 wrong arguments or something missing, 130 interrupted.
 `
 
@@ -27,11 +28,23 @@ interface Arguments {
 function readArguments(): Arguments | undefined {
   const options = { crash: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const
   try {
-    const { values, positionals } = parseArgs({ options, allowPositionals: true })
-    if (values.help) return undefined
+    const { values, positionals, tokens } = parseArgs({
+      options,
+      allowPositionals: true,
+      strict: false,
+      tokens: true,
+    })
+    for (const token of tokens) {
+      if (token.kind !== 'option') continue
+      if (!Object.hasOwn(options, token.name)) {
+        throw new Error(`Unknown option ${token.rawName}. Known: --crash, --help.`)
+      }
+      if (token.value !== undefined) throw new Error(`Option ${token.rawName} takes no value.`)
+    }
+    if (values['help'] === true) return undefined
     const [folder = join(import.meta.dirname, '..'), ...more] = positionals
     if (more.length > 0) throw new Error(`One folder can be audited at a time; got ${positionals.length}.`)
-    return { crash: values.crash ?? false, root: resolve(folder) }
+    return { crash: values['crash'] === true, root: resolve(folder) }
   } catch (error) {
     throw new SetupError(messageOf(error))
   }

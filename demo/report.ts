@@ -23,7 +23,7 @@ export function showFailures(
 ): void {
   if (failures.length === 0) return
   print('')
-  print(colors.bold(`${title}: ${failures.length}`))
+  print(colors.bold(title))
   for (const { path, code, detail } of failures) {
     const name = path.replace(/^node_modules\//, '').replaceAll('/node_modules/', ' › ')
     const start = `${name}: ${code}`
@@ -31,6 +31,27 @@ export function showFailures(
     print(`${colors.red('✖')} ${start}${end}`)
   }
 }
+
+/** The packages' own: each is a task that failed with an error its job declares, as it should. */
+export function describeFindings(failures: readonly Finding[]): string {
+  const kinds = Map.groupBy(failures, ({ code }) => code)
+  const parts = [...kinds].map(([code, { length }]) => {
+    const [one, many] = findingTexts[code] ?? [code, code]
+    return `${length} ${length === 1 ? `package ${one}` : `packages ${many}`}`
+  })
+  return `Findings: ${parts.join(', ')} (a fact about them, not about izta)`
+}
+
+const findingTexts: Readonly<Record<string, readonly [one: string, many: string]>> = {
+  'missing-files': ['names files that it does not contain', 'name files that they do not contain'],
+  'no-licence': ['names no licence', 'name no licence'],
+  'unreadable-manifest': [
+    'has a package.json that cannot be read',
+    'have a package.json that cannot be read',
+  ],
+}
+
+export const tasks = (count: number) => `${count} ${count === 1 ? 'task' : 'tasks'}`
 
 export function showTimings(timings: readonly Timing[], { print, table }: Screen): void {
   print('')
