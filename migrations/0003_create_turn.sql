@@ -10,7 +10,7 @@
 -- that it is compiled, 100 ms for each call: hence no jit. search_path keeps other schemas' operators out.
 --
 -- Arguments: p_ … the ended tasks, by position; c_ … the children of finished ones, whose c_parents are positions
--- in p_ids; p_watch: running tasks whose cancellation is asked for.
+-- in p_ids, and c_look_back: their ids may have been used before; p_watch: running tasks whose cancellation is asked for.
 --
 -- Kinds of outcome, and what becomes of the task:
 --   finish   finished, with the result in the body      retry    due after the delay, one attempt more
@@ -32,7 +32,8 @@ create function izta.turn_1(
   p_ids uuid[], p_claims integer[], p_kinds text[], p_bodies text[], p_delays_ms bigint[], p_keep_seconds bigint[],
   p_watch uuid[],
   c_parents integer[], c_ids uuid[], c_queues text[], c_jobs text[], c_payloads text[], c_priorities smallint[],
-  c_max_attempts smallint[], c_delays_ms bigint[], c_run_at timestamptz[], c_keys text[], c_key_until text[], c_traces text[])
+  c_max_attempts smallint[], c_delays_ms bigint[], c_run_at timestamptz[], c_keys text[], c_key_until text[], c_traces text[],
+  c_look_back boolean)
 returns table (
   "row" text, id uuid, queue text, job text, key text, payload json, priority smallint, attempt smallint,
   max_attempts smallint, losses smallint, claims integer, cancel boolean, skip_overlap boolean, parent uuid,
@@ -63,6 +64,7 @@ declare
   v_finished boolean[];
   v_settled boolean[];
   v_made uuid[];
+  v_ended uuid[];
   v_queues text[];
   v_priorities smallint[];
 begin
@@ -134,13 +136,18 @@ begin
           c_run_at, c_keys, c_key_until, c_traces)
           as c(parent, id, queue, job, payload, priority, max_attempts, delay_ms, run_at, key, key_until, trace)
         cross join lateral (select coalesce(c.run_at, v_now + c.delay_ms * interval '1 ms') as at) w
-        where v_finished[c.parent]
+        where v_finished[c.parent] and not (c_look_back and exists (select from izta.history h where h.id = c.id))
         -- One order for everybody, or two inserts of mixed keys deadlock.
         order by c.job, c.key, c.id
         on conflict do nothing
         returning id, queue, run_at)
       select coalesce(array_agg(id), '{}'), array_agg(distinct queue) filter (where run_at <= v_now)
       into v_made, v_queues from made;
+
+      if c_look_back then
+        v_ended := izta.unmake_ended_1(v_made);
+        v_made := array(select m.id from unnest(v_made) m(id) where m.id <> all (v_ended));
+      end if;
 
       if cardinality(v_made) < cardinality(c_ids) then
         for "row", id, queue, job, key in

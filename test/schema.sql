@@ -245,7 +245,7 @@ CREATE OR REPLACE FUNCTION izta.now()
 AS $function$select pg_catalog.now()$function$
 ;
 
-CREATE OR REPLACE FUNCTION izta.turn_1(p_lease uuid, p_lease_ms bigint, p_queues text[], p_limit integer, p_reply_bytes bigint, p_ids uuid[], p_claims integer[], p_kinds text[], p_bodies text[], p_delays_ms bigint[], p_keep_seconds bigint[], p_watch uuid[], c_parents integer[], c_ids uuid[], c_queues text[], c_jobs text[], c_payloads text[], c_priorities smallint[], c_max_attempts smallint[], c_delays_ms bigint[], c_run_at timestamp with time zone[], c_keys text[], c_key_until text[], c_traces text[])
+CREATE OR REPLACE FUNCTION izta.turn_1(p_lease uuid, p_lease_ms bigint, p_queues text[], p_limit integer, p_reply_bytes bigint, p_ids uuid[], p_claims integer[], p_kinds text[], p_bodies text[], p_delays_ms bigint[], p_keep_seconds bigint[], p_watch uuid[], c_parents integer[], c_ids uuid[], c_queues text[], c_jobs text[], c_payloads text[], c_priorities smallint[], c_max_attempts smallint[], c_delays_ms bigint[], c_run_at timestamp with time zone[], c_keys text[], c_key_until text[], c_traces text[], c_look_back boolean)
  RETURNS TABLE("row" text, id uuid, queue text, job text, key text, payload json, priority smallint, attempt smallint, max_attempts smallint, losses smallint, claims integer, cancel boolean, skip_overlap boolean, parent uuid, schedule text, slot_ms bigint, created_ms bigint, due_ms bigint, waited_ms bigint, trace text)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -271,6 +271,7 @@ declare
   v_finished boolean[];
   v_settled boolean[];
   v_made uuid[];
+  v_ended uuid[];
   v_queues text[];
   v_priorities smallint[];
 begin
@@ -342,13 +343,18 @@ begin
           c_run_at, c_keys, c_key_until, c_traces)
           as c(parent, id, queue, job, payload, priority, max_attempts, delay_ms, run_at, key, key_until, trace)
         cross join lateral (select coalesce(c.run_at, v_now + c.delay_ms * interval '1 ms') as at) w
-        where v_finished[c.parent]
+        where v_finished[c.parent] and not (c_look_back and exists (select from izta.history h where h.id = c.id))
         -- One order for everybody, or two inserts of mixed keys deadlock.
         order by c.job, c.key, c.id
         on conflict do nothing
         returning id, queue, run_at)
       select coalesce(array_agg(id), '{}'), array_agg(distinct queue) filter (where run_at <= v_now)
       into v_made, v_queues from made;
+
+      if c_look_back then
+        v_ended := izta.unmake_ended_1(v_made);
+        v_made := array(select m.id from unnest(v_made) m(id) where m.id <> all (v_ended));
+      end if;
 
       if cardinality(v_made) < cardinality(c_ids) then
         for "row", id, queue, job, key in

@@ -3,8 +3,8 @@ import { defaults } from '../defaults.ts'
 import type { Ended } from './outcome.ts'
 
 /**
- * The main lane goes with the runner's turns. Parents of keyed children go apart, each in a call of its own, since
- * that call may wait for a stranger's transaction that holds the same key.
+ * The main lane goes with the runner's turns. Parents of children with keys or given ids go apart, each in a call of
+ * its own, since that call may wait for a stranger's transaction that holds the same key or id.
  */
 export interface Outbox {
   add(ended: Ended): void
@@ -23,7 +23,7 @@ export function createOutbox(): Outbox {
   let main: Ended[] = []
   let keyed: Ended[] = []
   return {
-    add: (ended) => void (hasKeyedChildren(ended) ? keyed : main).push(ended),
+    add: (ended) => void (mayWait(ended) ? keyed : main).push(ended),
     takeBatch() {
       const batch = main.slice(0, fitting(main))
       main = main.slice(batch.length)
@@ -31,8 +31,8 @@ export function createOutbox(): Outbox {
     },
     takeKeyed: () => keyed.shift(),
     putBack(ended) {
-      main = [...ended.filter((one) => !hasKeyedChildren(one)), ...main]
-      keyed = [...ended.filter(hasKeyedChildren), ...keyed]
+      main = [...ended.filter((one) => !mayWait(one)), ...main]
+      keyed = [...ended.filter(mayWait), ...keyed]
     },
     get hasBatch() {
       return main.length > 0
@@ -44,7 +44,8 @@ export function createOutbox(): Outbox {
   }
 }
 
-const hasKeyedChildren = ({ outcome }: Ended) => outcome.children.some((child) => child.key !== undefined)
+const mayWait = ({ outcome }: Ended) =>
+  outcome.children.some((child) => child.key !== undefined || child.idWasGiven === true)
 
 /** How many of them one call should carry: at least one, whose children are never split. */
 function fitting(ended: readonly Ended[]): number {

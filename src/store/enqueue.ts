@@ -17,6 +17,8 @@ export interface NewTask {
   readonly runAt: Date | undefined
   readonly key: string | undefined
   readonly keyUntil: 'finished' | 'started' | undefined
+  /** Whether the caller chose the id: only then can a task of this id be there from an earlier call. */
+  readonly idWasGiven?: boolean
   /** W3C traceparent of what enqueues it. */
   readonly trace?: string | undefined
 }

@@ -120,7 +120,7 @@ with made as (
   from izta.schedule s where s.name = $1::text
     and not exists (select from izta.history h where h.id = $2::uuid)
   on conflict do nothing
-  returning queue),
+  returning id, queue),
 known as (
   insert into izta.queue (name, woken_at)
   select m.queue, izta.now() from made m where not exists (select from izta.queue q where q.name = m.queue)
@@ -129,7 +129,7 @@ marked as (
   update izta.queue q set woken_at = izta.now()
   where q.name = any (array(
     select l.name from izta.queue l where l.name in (select m.queue from made m) for no key update skip locked)))
-select s.queue, not coalesce(q.paused, false) as wake
+select s.queue, not coalesce(q.paused, false) as wake, izta.unmake_ended_1(array(select m.id from made m)) as ended
 from izta.schedule s
 left join izta.queue q on q.name = s.queue
 where s.name = $1::text`

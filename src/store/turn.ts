@@ -92,7 +92,7 @@ select *
 from izta.turn_1($1::uuid, $2::bigint, $3::text[], $4::integer, $5::bigint,
   $6::uuid[], $7::integer[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::uuid[],
   $13::integer[], $14::uuid[], $15::text[], $16::text[], $17::text[], $18::smallint[], $19::smallint[], $20::bigint[],
-  $21::timestamptz[], $22::text[], $23::text[], $24::text[])`
+  $21::timestamptz[], $22::text[], $23::text[], $24::text[], $25::boolean)`
 
 export function turnStatement(request: TurnRequest): Statement {
   const { outcomes } = request
@@ -121,6 +121,7 @@ export function turnStatement(request: TurnRequest): Statement {
       plainArray(request.watch),
       plainArray(parents),
       ...taskColumns(children),
+      String(children.some((child) => child.idWasGiven === true)),
     ],
   }
 }

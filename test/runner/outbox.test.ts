@@ -11,9 +11,10 @@ function ended(
     bodyBytes = 0,
     childBytes = [] as number[],
     key,
-  }: { bodyBytes?: number; childBytes?: number[]; key?: string } = {},
+    idWasGiven = false,
+  }: { bodyBytes?: number; childBytes?: number[]; key?: string; idWasGiven?: boolean } = {},
 ): Ended {
-  const children = childBytes.map((bytes) => ({ payload: 'x'.repeat(bytes), key }))
+  const children = childBytes.map((bytes) => ({ payload: 'x'.repeat(bytes), key, idWasGiven }))
   return {
     task: { id },
     outcome: { id, kind: 'finish', body: 'x'.repeat(bodyBytes), children },
@@ -47,11 +48,11 @@ test('bytes count, not characters', () => {
   expect(idsOf(outbox.takeBatch())).toEqual(['a'])
 })
 
-test('parents of keyed children go apart, one by one', () => {
+test('parents of children with keys or given ids go apart, one by one', () => {
   const outbox = createOutbox()
   outbox.add(ended('keyed 1', { childBytes: [1], key: 'k' }))
   outbox.add(ended('free', { childBytes: [1] }))
-  outbox.add(ended('keyed 2', { childBytes: [1], key: 'k' }))
+  outbox.add(ended('keyed 2', { childBytes: [1], idWasGiven: true }))
   expect(outbox.ids()).toEqual(['free', 'keyed 1', 'keyed 2'])
   expect(idsOf(outbox.takeBatch())).toEqual(['free'])
   expect([outbox.hasBatch, outbox.isEmpty]).toEqual([false, false])

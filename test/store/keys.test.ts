@@ -1,7 +1,10 @@
 // At most one unfinished task per job and key, whoever enqueues at once; and waiting for the one holder only.
 import { createIzta, defineJob, IztaError } from 'izta'
 import { describe, expect, test } from 'vitest'
+import { systemClock } from '../../src/clock.ts'
+import { repeat } from '../../src/db/repeat.ts'
 import { enqueueOnlyStatement, readEnqueueReply } from '../../src/store/enqueue.ts'
+import { triggerScheduleStatement } from '../../src/store/schedules.ts'
 import { testDatabase } from '../support/database.ts'
 import {
   claim,
@@ -95,6 +98,42 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
       expect((await waiting).refused).toEqual([{ index: 1, id: task.id, status: 'finished' }])
       expect(await tables(task.id)).toEqual(['history'])
       expect(await tables(repeated.id)).toEqual(['task'])
+    })
+
+    test('a child with the id of a task that has ended, or is being settled, is not made', async () => {
+      const [ended, ending] = [newTask({ queue: 'ended' }), newTask({ queue: 'ending' })]
+      await enqueue(database, [ended, ending])
+      await (await settling('ended')).query('commit')
+      const runner = await settling('ending')
+      await enqueue(database, [newTask({ queue: 'parent' })])
+      const lease = newLease()
+      const [parent] = await claim(database, 1, { lease, queues: ['parent'] })
+      const fresh = newTask({ queue: 'fresh', idWasGiven: true })
+      const children = [fresh, { ...ended, idWasGiven: true }, { ...ending, idWasGiven: true }]
+      const waiting = settle(database, lease, [outcome(parent!, 'finish', { children })])
+      await untilBlockedBy(pool, await pidOf(runner))
+      await runner.query('commit')
+      const { skipped, unsettled } = await waiting
+      expect(skipped.map((child) => child.id)).toEqual([ended.id, ending.id])
+      expect(unsettled).toEqual([])
+      expect(await tables(ended.id)).toEqual(['history'])
+      expect(await tables(ending.id)).toEqual(['history'])
+      expect(await tables(fresh.id)).toEqual(['task'])
+    })
+
+    test('a repeated trigger makes no second task while the first is being settled', async () => {
+      await pool.query(`insert into izta.schedule (name, job, payload, queue, priority, max_attempts, rule, missed,
+          overlap, hash, made_until, plan_at, created_at, updated_at)
+        values ('nightly', 'note', 'null', 'triggered', 5, 3, '{}', 'once', 'allow', '', now(), now(), now(), now())`)
+      const { id } = newTask()
+      const trigger = () => repeat(database, systemClock, () => triggerScheduleStatement('nightly', id))
+      await trigger()
+      const runner = await settling('triggered')
+      const waiting = trigger()
+      await untilBlockedBy(pool, await pidOf(runner))
+      await runner.query('commit')
+      await waiting
+      expect(await tables(id)).toEqual(['history'])
     })
 
     test('an enqueue statement with the id of a task that is being settled makes no second one', async () => {
