@@ -84,6 +84,6 @@ function lazySchedules(config: ResolvedConfig): Schedules {
     trigger: async (name) => (await load()).trigger(name),
     preview: async (name, count) => (await load()).preview(name, count),
     put: async (schedule) => (await load()).put(schedule),
-    remove: async (name) => (await load()).remove(name),
+    remove: async (name, options) => (await load()).remove(name, options),
   }
 }

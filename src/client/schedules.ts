@@ -1,11 +1,12 @@
 // Schedules by API: see, pause, trigger, preview, and make dynamic ones.
 import { uuidv7 } from 'uuidv7'
+import * as z from 'zod'
 import type { ResolvedConfig } from '../config.ts'
 import type { Statement } from '../db/database.ts'
 import { OptionError, StateError } from '../errors.ts'
 import { parseRule } from '../job/rule.ts'
 import type { Schedule } from '../job/schedule.ts'
-import { showValue } from '../options.ts'
+import { checkOptions, nameSchema, showValue } from '../options.ts'
 import { untilUncontended } from '../store/contended.ts'
 import {
   listSchedulesStatement,
@@ -35,8 +36,13 @@ export interface Schedules {
   preview(name: string, count?: number): Promise<Date[]>
   /** Stores a dynamic schedule, or changes it; definitions in code leave it alone. */
   put(schedule: Schedule): Promise<void>
-  /** Removes a dynamic schedule and its tasks that have not started; false when there is none. */
-  remove(name: string): Promise<boolean>
+  /**
+   * Removes a dynamic schedule and its tasks that have not started; false when there is none of this name. With `app`
+   * it removes one that the code of this app has defined: for an app that was renamed or is gone.
+   *
+   * @throws {StateError} `schedule-in-code` when the schedule belongs to an app that was not named.
+   */
+  remove(name: string, options?: { app?: string | undefined }): Promise<boolean>
 }
 
 export function createSchedules(config: ResolvedConfig): Schedules {
@@ -108,14 +114,22 @@ export function createSchedules(config: ResolvedConfig): Schedules {
       }
       await planSoon()
     },
-    async remove(name) {
-      if (await change('schedules.remove', removeScheduleStatement(name))) return true
-      const [schedule] = readSchedules(await runStatement(config, listSchedulesStatement(name)))
-      if (schedule === undefined) return false
+    async remove(name, options = {}) {
+      const { app } = checkOptions('schedules.remove', removeOptions, options)
+      const stored = async () => readSchedules(await runStatement(config, listSchedulesStatement(name))).at(0)
+      // Asked first: after a lost answer the repeated statement finds nothing to remove.
+      if ((await stored()) === undefined) return false
+      if (await change('schedules.remove', removeScheduleStatement(name, app))) return true
+      const kept = await stored()
+      if (kept === undefined) return true
       throw new StateError(
         'schedule-in-code',
-        `Schedule "${name}" is defined in code: remove it there and deploy.`,
+        kept.app === undefined
+          ? `Schedule "${name}" is a dynamic one: remove it without naming an app.`
+          : `Schedule "${name}" is defined in code, of the app "${kept.app}": remove it there and deploy. If that app is gone or was renamed, pass { app: '${kept.app}' }.`,
       )
     },
   }
 }
+
+const removeOptions = z.strictObject({ app: nameSchema.optional() })

@@ -93,13 +93,16 @@ select exists (select from resumed) as changed, false as contended`
 
 export const resumeScheduleStatement = (name: string): Statement => ({ text: resume, values: [name] })
 
-// Removes a dynamic schedule and its tasks that never started.
-const remove = `${lockedIfAsSeen('s.app is null')}
+// Removes a schedule of the app (null: a dynamic one) and its tasks that never started.
+const remove = `${lockedIfAsSeen('s.app is not distinct from $2::text')}
 gone as (
   delete from izta.schedule s where s.name in (select l.name from locked l) returning s.name)
 ${changeReply('gone')}`
 
-export const removeScheduleStatement = (name: string): Statement => ({ text: remove, values: [name] })
+export const removeScheduleStatement = (name: string, app: string | undefined): Statement => ({
+  text: remove,
+  values: [name, app ?? null],
+})
 
 export interface ChangeReply {
   readonly changed: boolean

@@ -1,5 +1,12 @@
 // Schedules changed by hand: pause and resume, dynamic ones, triggers; also while a tick is at work.
-import { createIzta, defineJob, defineSchedule, type IztaOptions, type Schedule } from 'izta'
+import {
+  createIzta,
+  DatabaseUnreachableError,
+  defineJob,
+  defineSchedule,
+  type IztaOptions,
+  type Schedule,
+} from 'izta'
 import { createTestClock, drain } from 'izta/testing'
 import * as z from 'zod'
 import { beforeEach, describe, expect, test } from 'vitest'
@@ -212,4 +219,34 @@ test('a key that a stranger holds does not keep a tick waiting', async () => {
   await onConnection(stranger).query(enqueueOnlyStatement([newTask({ key: 'key' })], false))
   expect((await make([every(10)]).tick()).made).toBe(1)
   await stranger.query('rollback')
+})
+
+describe('removal', () => {
+  test('a schedule of a renamed app goes when that app is named, and the new one takes its name', async () => {
+    await make([every(10)], { app: 'old' }).tick()
+    const renamed = make([every(10)], { app: 'new' })
+    await expect(renamed.schedules.remove('schedule')).rejects.toThrow(`pass { app: 'old' }`)
+    await expect(renamed.schedules.remove('schedule', { app: 'other' })).rejects.toThrow('of the app "old"')
+    expect(await renamed.schedules.remove('schedule', { app: 'old' })).toBe(true)
+    expect(await minutes()).toEqual([])
+    await renamed.tick()
+    expect(await renamed.schedules.list()).toMatchObject([{ name: 'schedule', app: 'new' }])
+  })
+
+  test('one whose answer is lost is told all the same', async () => {
+    await make([]).schedules.put(every(10))
+    let lost = false
+    const losing: typeof database = {
+      async query(statement) {
+        const rows = await database.query(statement)
+        if (lost || !statement.text.includes('delete from izta.schedule')) return rows
+        lost = true
+        throw new DatabaseUnreachableError('connection-lost', 'lost', { retryable: true })
+      },
+    }
+    const { schedules } = make([], { database: losing })
+    expect(await schedules.remove('schedule')).toBe(true)
+    expect(lost).toBe(true)
+    expect(await schedules.remove('schedule')).toBe(false)
+  })
 })
