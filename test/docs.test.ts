@@ -63,8 +63,8 @@ test('the defaults of createIzta are what an instance gets', () => {
 
 test('the defaults of startRunner are what a runner takes', () => {
   const { concurrency } = defaults.runner
-  const { pollSeconds } = defaults.server
-  expect(table('Runners', 1)).toMatchObject(flatten({ concurrency, pollSeconds }))
+  const { pollSeconds, termSeconds } = defaults.server
+  expect(table('Runners', 1)).toMatchObject(flatten({ concurrency, pollSeconds, termSeconds }))
 })
 
 test('the defaults of the adapters are theirs', () => {

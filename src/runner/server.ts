@@ -24,6 +24,12 @@ export interface RunnerOptions {
   /** Beside wakes, looks for due tasks so often; 0.1 to 3600 seconds. @default 2 */
   pollSeconds?: number | undefined
   /**
+   * How long a lease of this process lasts, 30 to 86,400, and at least twice the longest timeout of its jobs. When the
+   * process crashes its tasks run again once the lease has ended: shorter is sooner, for a little more work.
+   * @default 900
+   */
+  termSeconds?: number | undefined
+  /**
    * Called when a handler ignores its signal past the grace time. The runner claims nothing more then: stop the
    * process and start it anew, since JavaScript cannot end the handler.
    * @default an error is logged
@@ -49,6 +55,7 @@ const runnerOptions = z.strictObject({
   concurrency: z.int().min(1).max(10_000).default(defaults.runner.concurrency),
   scheduler: z.boolean().default(false),
   pollSeconds: z.number().min(0.1).max(3600).default(defaults.server.pollSeconds),
+  termSeconds: z.number().min(30).max(86_400).default(defaults.server.termSeconds),
   onStuck: z
     .custom<NonNullable<RunnerOptions['onStuck']>>((value) => typeof value === 'function')
     .describe('a function')
@@ -73,16 +80,13 @@ const stopOptions = z.strictObject({
  */
 export function startRunner(izta: Configured, options: RunnerOptions = {}): Runner {
   const config = configOf(izta)
-  const { queues, concurrency, scheduler, pollSeconds, onStuck, exitWhenStuck } = checkOptions(
-    'startRunner',
-    runnerOptions,
-    options,
-  )
+  const given = checkOptions('startRunner', runnerOptions, options)
+  const { queues, concurrency, scheduler, pollSeconds, onStuck, exitWhenStuck } = given
   warnOfMissingHandlers(config)
   const { clock, log } = config
   const places = createPlaces(concurrency)
   const termSeconds = Math.max(
-    defaults.server.termSeconds,
+    given.termSeconds,
     2 * (longestTimeout(config.jobs.values())?.timeoutSeconds ?? 0),
   )
   const runs = new Set<Run>()

@@ -383,3 +383,22 @@ test('exitWhenStuck ends the process with code 1 after everything else has been 
     { job: 'stuck', status: 'failed' },
   ])
 })
+
+test.each([
+  [60, 20, 60],
+  [60, 50, 100],
+  [undefined, 60, 900],
+])(
+  'a term of %s s with a timeout of %i s: its lease ends after about %i s',
+  async (termSeconds, timeoutSeconds, leasedSeconds) => {
+    const { job, started, open } = gated({ timeoutSeconds })
+    const izta = createIzta({ database: clocked.database, jobs: [job], clock, log })
+    const { id } = await izta.enqueue(job, undefined)
+    await using _runner = startRunner(izta, { termSeconds })
+    await started(1)
+    const task = await izta.get(job, id)
+    open()
+    const leased = task?.status === 'running' ? task.leaseExpiresAt.getTime() - clock.now() : 0
+    expect(Math.abs(leased / 1000 - leasedSeconds)).toBeLessThanOrEqual(5)
+  },
+)
