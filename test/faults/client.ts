@@ -4,23 +4,18 @@ import './pace.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { uuidv7 } from 'uuidv7'
 import { createSchedulerHandler } from '../../src/aws/scheduler-handler.ts'
-import { pgDatabase } from '../../src/db/adapters/pg.ts'
 import { createIzta, type EnqueueItem } from '../../src/index.ts'
 import { allJobs, createJobs, createSchedules } from './jobs.ts'
 import { createLedger } from './ledger.ts'
-import { childSettings, quiet } from './child.ts'
+import { childSettings, openDatabase, quiet } from './child.ts'
 import { createRandom } from './random.ts'
 
-const { url, ledgerUrl, seed } = childSettings()
+const settings = childSettings()
+const { ledgerUrl, seed } = settings
 const random = createRandom(seed)
 const ledger = createLedger(ledgerUrl)
 const jobs = createJobs()
-const database = pgDatabase({
-  connectionString: url,
-  max: 4,
-  query_timeout: 1500,
-  connectionTimeoutMillis: 1000,
-})
+const database = openDatabase(settings)
 const izta = createIzta({ database, jobs: allJobs(jobs), schedules: createSchedules(jobs), log: quiet })
 const tick = createSchedulerHandler({ izta })
 /** Unfinished tasks that are enough: the faults are to meet tasks, not a backlog. */

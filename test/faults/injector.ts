@@ -3,14 +3,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ChildProcess } from 'node:child_process'
 import type { Client } from 'pg'
 import { leaseMs } from './pace.ts'
+import type { HttpFault, NeonEndpoint } from './neon.ts'
 import type { Processes } from './processes.ts'
-import { cuts, type Cut, type Proxy } from './proxy.ts'
+import type { Cut, Proxy } from './proxy.ts'
 import type { Random } from './random.ts'
 import { user, type Server } from './server.ts'
 
 export interface Target {
   readonly server: Server
   readonly proxies: readonly Proxy[]
+  readonly neon: NeonEndpoint
   readonly runners: Processes
   readonly clients: Processes
 }
@@ -44,6 +46,11 @@ const cut =
     )
     return (await random.pick(proxies)?.arm(kind, delayMs)) ?? false
   }
+
+const http =
+  (fault: HttpFault): Inject =>
+  ({ neon }, random) =>
+    neon.arm(fault, random.between(50, 900))
 
 /** Every so many statements that change tasks fail with this SQLSTATE for a while. */
 const trouble =
@@ -130,6 +137,11 @@ export const kinds = {
   'cut-after': { weight: 14, inject: cut('cut-after') },
   'late-copy': { weight: 10, inject: cut('late-copy') },
   'stalled-answer': { weight: 6, inject: cut('stalled-answer') },
+  'http-refused': { weight: 3, inject: http('http-refused') },
+  'http-answer-dropped': { weight: 4, inject: http('http-answer-dropped') },
+  'http-answer-truncated': { weight: 3, inject: http('http-answer-truncated') },
+  'http-doubled': { weight: 4, inject: http('http-doubled') },
+  'http-late': { weight: 4, inject: http('http-late') },
   'backend-terminated': {
     weight: 4,
     inject: (target) =>
@@ -233,9 +245,6 @@ export const kinds = {
 
 export type KindName = keyof typeof kinds
 export const kindNames = Object.keys(kinds) as KindName[]
-/** A statement that arrives beside its repeat is what the fences are for; every cut is one of these kinds. */
-export const cutNames: readonly KindName[] = cuts
-
 export const descriptions: Readonly<Record<KindName, string>> = {
   kill: 'SIGKILL of a process of runners, at any moment',
   'kill-in-task': 'SIGKILL while a handler runs',
@@ -246,6 +255,11 @@ export const descriptions: Readonly<Record<KindName, string>> = {
   'cut-after': 'the statement is applied, its answer is lost',
   'late-copy': 'the connection breaks, and the statement arrives up to 0.9 s later, beside its repeat',
   'stalled-answer': 'the answer is up to 2.5 s late; clients give up after 1.5 s',
+  'http-refused': 'over HTTP: the connection breaks before the statement runs',
+  'http-answer-dropped': 'over HTTP: the answer is lost after the commit',
+  'http-answer-truncated': 'over HTTP: half of the answer comes',
+  'http-doubled': 'over HTTP: the statement runs twice at once',
+  'http-late': 'over HTTP: the statement runs up to 0.9 s after the connection broke, beside its repeat',
   'backend-terminated': '`pg_terminate_backend` of two sessions',
   'statement-cancelled': '`pg_cancel_backend` of every session',
   'serialization-failure': 'statements fail with 40001 for up to 0.9 s',

@@ -29,7 +29,8 @@ create index on ledger.run (started_at) where ended_at is null;
 create table ledger.made (
   n bigint generated always as identity primary key,
   task uuid not null, job text not null, parent uuid, schedule text, slot timestamptz,
-  at timestamptz not null default clock_timestamp()
+  at timestamptz not null default clock_timestamp(),
+  transaction_id xid8 not null default pg_current_xact_id()
 );
 create index on ledger.made (task);
 create index on ledger.made (parent) where parent is not null;
@@ -67,6 +68,11 @@ begin
 end $$;
 create function ledger.note_ended() returns trigger language plpgsql security definer as $$
 begin
+  -- Made and taken back by one statement: nobody has ever seen it.
+  delete from ledger.made where task = old.id and transaction_id = pg_current_xact_id();
+  if found then
+    return null;
+  end if;
   insert into ledger.ended (task, job, lease, lease_until) values (old.id, old.job, old.lease, old.run_at);
   return null;
 end $$;

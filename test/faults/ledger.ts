@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Pool } from 'pg'
 import { uuidv7 } from 'uuidv7'
 import type { JobContext } from '../../src/job/context.ts'
+import { machineNow } from './child.ts'
 
 export interface Ledger {
   /** Writes, again and again until the database has taken it: the text must be safe to repeat. */
@@ -56,7 +57,7 @@ export function createLedger(url: string, { onStarted }: LedgerOptions = {}): Le
     async run(ctx, work) {
       const id = uuidv7()
       // The harness and its database share one machine, and so one clock.
-      const mayRunUntil = new Date(Date.now() + ctx.remainingMs())
+      const mayRunUntil = new Date(machineNow() + ctx.remainingMs())
       await write(start, [id, ctx.task.id, ctx.task.job, ctx.attempt, ctx.losses, process.pid, mayRunUntil])
       const finish = async (outcome: string) => {
         await write(end, [id, ctx.signal.aborted ? codeOf(ctx.signal.reason) : outcome])

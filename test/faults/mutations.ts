@@ -17,7 +17,6 @@ interface Mutation {
 }
 
 const turn = 'migrations/0003_create_turn.sql'
-const freezes = ['freeze-past-lease', 'freeze-past-lease', 'trigger-twice', 'kill-in-task'] as const
 const lostAnswers = ['cut-after', 'cut-during', 'late-copy'] as const
 
 export const mutations: readonly Mutation[] = [
@@ -26,7 +25,7 @@ export const mutations: readonly Mutation[] = [
     file: turn,
     from: 'where t.lease = p_lease and t.claims = i.claims',
     to: 'where true',
-    kinds: freezes,
+    kinds: ['late-copy', 'cut-after', 'freeze-past-lease', 'kill-in-task'],
   },
   {
     name: 'fence-without-claims',

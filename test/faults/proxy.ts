@@ -6,8 +6,7 @@ import { connect, createServer, type Socket } from 'node:net'
  * `before`: the statement never arrives. `during`: it is cut while it runs. `after`: it was applied, its answer is
  * lost. `late`: the client sees a cut, and the statement arrives after it has tried again. `stall`: the answer is late.
  */
-export const cuts = ['cut-before', 'cut-during', 'cut-after', 'late-copy', 'stalled-answer'] as const
-export type Cut = (typeof cuts)[number]
+export type Cut = 'cut-before' | 'cut-during' | 'cut-after' | 'late-copy' | 'stalled-answer'
 
 export interface Proxy {
   readonly port: number

@@ -4,6 +4,8 @@ import type { Client } from 'pg'
 import { leaseMs } from './pace.ts'
 import { checks, figures as figuresText, recoveries, type Check } from './checks.ts'
 import { injectFaults, type KindName } from './injector.ts'
+import type { ChildSettings } from './child.ts'
+import { startNeonEndpoint } from './neon.ts'
 import { startProcesses } from './processes.ts'
 import { startProxy } from './proxy.ts'
 import { createRandom } from './random.ts'
@@ -50,6 +52,8 @@ export interface RunReport {
 }
 
 const recoveryLimitSeconds = 5
+/** Ten minutes. */
+const wrongBy = 600_000
 const drainLimitMs = 60_000
 
 export async function run(options: RunOptions): Promise<RunReport> {
@@ -76,18 +80,38 @@ export async function run(options: RunOptions): Promise<RunReport> {
     server.bouncerPort === undefined
       ? undefined
       : await startProxy(() => ({ host: '127.0.0.1', port: server.bouncerPort ?? 0 }))
-  const url = (n: number) => server.urlThrough((n % 2 === 1 ? pooled : undefined)?.port ?? direct.port)
-  const child = (n: number, generation: 'old' | 'new') => ({
-    url: url(n),
-    ledgerUrl: server.url,
-    generation,
-    seed: seed + n,
-  })
+  const neon = await startNeonEndpoint(server.urlThrough(server.port))
+  const child = (
+    n: number,
+    way: 'direct' | 'pooled' | 'http',
+    more: Partial<ChildSettings> = {},
+  ): ChildSettings => {
+    const port = { direct: direct.port, pooled: pooled?.port ?? direct.port, http: neon.port }[way]
+    const url = server.urlThrough(port)
+    return {
+      url,
+      overHttp: way === 'http',
+      ledgerUrl: server.url,
+      generation: 'new',
+      clockErrorMs: 0,
+      seed: seed + n,
+      ...more,
+    }
+  }
+  const ways = ['direct', 'pooled', 'http'] as const
   const runners = startProcesses(
     'runner.ts',
-    Array.from({ length: runnerCount }, (_, n) => child(n, n % 4 < 2 ? 'new' : 'old')),
+    Array.from({ length: runnerCount }, (_, n) =>
+      child(n, ways[n % 3] ?? 'direct', {
+        generation: n % 4 < 2 ? 'new' : 'old',
+        clockErrorMs: n % 2 === 0 ? wrongBy : 0,
+      }),
+    ),
   )
-  const clients = startProcesses('client.ts', [child(0, 'new'), child(1, 'new')])
+  const clients = startProcesses('client.ts', [
+    child(0, 'pooled'),
+    child(1, 'http', { clockErrorMs: wrongBy }),
+  ])
   const proxies = pooled === undefined ? [direct] : [direct, pooled]
 
   function note(rule: string, what: string): void {
@@ -121,7 +145,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   try {
     let injected = 0
     await injectFaults(
-      { server, proxies, runners, clients },
+      { server, proxies, neon, runners, clients },
       {
         faults,
         kinds,
@@ -179,6 +203,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
     clients.stop()
     await Promise.all([watch, pin])
     for (const proxy of proxies) proxy.close()
+    await neon.close()
     await server.stop()
   }
 }

@@ -2,21 +2,16 @@
 import { leaseMs, invocationMs } from './pace.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createRunnerHandler } from '../../src/aws/runner-handler.ts'
-import { pgDatabase } from '../../src/db/adapters/pg.ts'
 import { createIzta } from '../../src/index.ts'
 import { createJobs } from './jobs.ts'
 import { createLedger } from './ledger.ts'
-import { childSettings, quiet } from './child.ts'
+import { childSettings, openDatabase, quiet } from './child.ts'
 
-const { url, ledgerUrl, generation } = childSettings()
+const settings = childSettings()
+const { ledgerUrl, generation } = settings
 const { recent, ...older } = createJobs(createLedger(ledgerUrl, { onStarted }))
 const jobs = generation === 'new' ? [...Object.values(older), recent] : Object.values(older)
-const database = pgDatabase({
-  connectionString: url,
-  max: 3,
-  query_timeout: 1500,
-  connectionTimeoutMillis: 1000,
-})
+const database = openDatabase(settings)
 const izta = createIzta({ database, jobs, log: quiet })
 const handler = createRunnerHandler({ izta, concurrency: 5 })
 
