@@ -26,7 +26,8 @@ create table izta.task (
   cancel boolean not null default false,   -- to be cancelled while it runs
   skip_overlap boolean not null default false,
   key text,
-  key_until text,                          -- until when the key is held; null: it is not
+  key_until text,                          -- until when the key is held
+  key_freed boolean not null default false, -- it is held no longer: the task has started
   parent uuid,
   schedule text,
   slot timestamptz,
@@ -40,7 +41,7 @@ create table izta.task (
 
 create index task_due on izta.task (queue, priority, run_at);
 comment on index izta.task_due is 'claims, recovery of claims, due counts';
-create unique index task_key on izta.task (job, key) where key_until is not null;
+create unique index task_key on izta.task (job, key) where key_until is not null and not key_freed;
 comment on index izta.task_key is 'one unfinished task per job and key';
 create index task_schedule on izta.task (schedule, slot) where schedule is not null;
 comment on index izta.task_schedule is 'tasks of a changed, paused or removed schedule; overlap';

@@ -245,7 +245,7 @@ begin
         -- Bounded, since one overflow would fail the claim of its neighbours.
         losses = least(t.losses + (t.lease is not null)::integer, 32767),
         claims = t.claims + 1,
-        key_until = nullif(t.key_until, 'started')
+        key_freed = t.key_freed or coalesce(t.key_until = 'started', false)
       where t.id = any (array(select f.id from fitting f))
       -- Instants as milliseconds: the text of a timestamp depends on settings of the session.
       returning 'claimed', t.id, t.queue, t.job, t.key, t.payload, t.priority, t.attempt, t.max_attempts, t.losses,

@@ -90,6 +90,7 @@ create table izta.task (
   skip_overlap boolean not null default false,
   key text,
   key_until text,
+  key_freed boolean not null default false,
   parent uuid,
   schedule text,
   slot timestamp with time zone,
@@ -126,7 +127,7 @@ comment on index izta.schedule_plan_at is 'schedules whose slots must be made';
 CREATE INDEX task_due ON izta.task USING btree (queue, priority, run_at);
 comment on index izta.task_due is 'claims, recovery of claims, due counts';
 
-CREATE UNIQUE INDEX task_key ON izta.task USING btree (job, key) WHERE (key_until IS NOT NULL);
+CREATE UNIQUE INDEX task_key ON izta.task USING btree (job, key) WHERE ((key_until IS NOT NULL) AND (NOT key_freed));
 comment on index izta.task_key is 'one unfinished task per job and key';
 
 CREATE INDEX task_schedule ON izta.task USING btree (schedule, slot) WHERE (schedule IS NOT NULL);
@@ -193,7 +194,7 @@ begin
       select h.id, h.status, null, null, null from izta.history h where p_look_back and h.id = i.id
       union all
       select t.id, null, t.lease is not null, t.run_at, t.attempt from izta.task t
-      where i.key_until is not null and t.job = i.job and t.key = i.key and t.key_until is not null
+      where i.key_until is not null and t.job = i.job and t.key = i.key and t.key_until is not null and not t.key_freed
       limit 1) f on true
     where i.id not in (select m.id from unnest(v_made) m(id)) or i.id in (select e.id from unnest(v_ended) e(id));
   end if;
@@ -452,7 +453,7 @@ begin
         -- Bounded, since one overflow would fail the claim of its neighbours.
         losses = least(t.losses + (t.lease is not null)::integer, 32767),
         claims = t.claims + 1,
-        key_until = nullif(t.key_until, 'started')
+        key_freed = t.key_freed or coalesce(t.key_until = 'started', false)
       where t.id = any (array(select f.id from fitting f))
       -- Instants as milliseconds: the text of a timestamp depends on settings of the session.
       returning 'claimed', t.id, t.queue, t.job, t.key, t.payload, t.priority, t.attempt, t.max_attempts, t.losses,

@@ -58,6 +58,7 @@ export const readCancelReply = (rows: readonly Row[]): CancelReply | undefined =
 
 // Ended: back into the hot table with the same id, attempt 0, errors kept. Failing: due now. Claims go on counting, so
 // that no old outcome fits the new claim, and from 1: to its schedule the task is no longer one that never started.
+// Its key is held again.
 // Served by both primary keys; a taken key raises 23505 on task_key.
 const retry = `
 with back as (
@@ -73,7 +74,7 @@ moved as (
   returning id, queue),
 hurried as (
   update izta.task t set run_at = izta.now(), due_at = izta.now()
-  where t.id = $1::uuid and t.lease is null and t.attempt > 0
+  where t.id = $1::uuid and (t.lease is null or t.run_at <= izta.now()) and t.attempt > 0
   returning t.id, t.queue)
 select
   case
@@ -108,8 +109,3 @@ export function readRetryReply(rows: readonly Row[]): RetryReply {
     bare: row['bare'] === 't',
   }
 }
-
-// The key of an ended task, to tell who holds it now. Served by history_pkey.
-const endedKey = `select job, key from izta.history where id = $1::uuid and key is not null`
-
-export const endedKeyStatement = (id: string): Statement => ({ text: endedKey, values: [id] })

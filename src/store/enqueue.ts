@@ -93,7 +93,7 @@ export function readEnqueueReply(rows: readonly Row[]): EnqueueReply {
 // Who holds a key. Served by task_key.
 const keyHolder = `
 select t.id, ${unfinishedStatus} as status
-from izta.task t where t.job = $1::text and t.key = $2::text and t.key_until is not null`
+from izta.task t where t.job = $1::text and t.key = $2::text and t.key_until is not null and not t.key_freed`
 
 export function keyHolderStatement(job: string, key: string): Statement {
   return { text: keyHolder, values: [job, key] }

@@ -46,6 +46,16 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
       expect(await cancelling).toEqual({ outcome: 'cancelling' })
     })
 
+    test('a failing task whose lease has run out becomes due now', async () => {
+      const { id, lease, task } = await runningTask('ran-out')
+      await settle(database, lease, [outcome(task, 'retry', { body: '{"code":"thrown"}' })])
+      await claim(database, 1, { queues: ['ran-out'] })
+      await expireLeases(pool)
+      expect(await izta.retry(id)).toEqual({ outcome: 'hurried' })
+      const [again] = await claim(database, 1, { queues: ['ran-out'] })
+      expect(again).toMatchObject({ id, losses: 1 })
+    })
+
     test('a cancel that meets a settle tells how the task has ended', async () => {
       const { id, lease, task } = await runningTask('settling')
       const runner = await connect()

@@ -273,6 +273,26 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
       expect(await izta.get(note, id)).toMatchObject({ status: 'failed' })
     })
 
+    test("a retried task with a key until 'started' holds it again, unless it is held by now", async () => {
+      const facts = { key: 'again', keyUntil: 'started', queue: 'again' } as const
+      const failOne = async () => {
+        const lease = newLease()
+        const [task] = await claim(database, 1, { lease, queues: ['again'] })
+        await settle(database, lease, [outcome(task!, 'fail', { body: '{"code":"thrown"}' })])
+      }
+      const first = await izta.enqueue(note, undefined, facts)
+      await failOne()
+      const second = await izta.enqueue(note, undefined, facts)
+      expect(second.created).toBe(true)
+      const refused = await izta.retry(first.id).catch((error: unknown) => error)
+      expect(IztaError.is(refused) && refused).toMatchObject({ code: 'key-taken', holderId: second.id })
+      await failOne()
+      expect(await izta.retry(first.id)).toEqual({ outcome: 'moved' })
+      expect(await izta.enqueue(note, undefined, facts)).toMatchObject({ id: first.id, created: false })
+      await failOne()
+      expect((await izta.enqueue(note, undefined, facts)).created).toBe(true)
+    })
+
     test('a retry whose key is held by an open transaction waits for it alone', async () => {
       const { id } = await izta.enqueue(note, undefined, { key: 'open', queue: 'open' })
       const lease = newLease()
