@@ -22,6 +22,7 @@ interface Options {
   readonly rate: number
   readonly runners: number
   readonly kinds: readonly KindName[]
+  readonly except: readonly KindName[]
   readonly mutations?: boolean | string
   readonly report?: string
   readonly untilViolation?: boolean
@@ -37,6 +38,7 @@ const options = new Command('test:faults')
   .option('--rate <n>', 'faults a second', whole, 6)
   .option('--runners <n>', 'processes that run tasks', whole, 4)
   .option('--kinds <list>', 'only these, by commas', someKinds, kindNames)
+  .option('--except <list>', 'all but these', someKinds, [])
   .option('--report <file>', 'write the figures into this page')
   .option('--until-violation', 'stop at the first violation')
   .option('--mutations [names]', 'break the engine on purpose, once for each way, and see that it is caught')
@@ -57,7 +59,8 @@ if (options.mutations !== undefined) {
   process.exitCode = results.every(({ caughtBy }) => caughtBy !== undefined) ? 0 : 1
 } else {
   log(`seed ${options.seed}: ${options.faults} faults, ${options.rate} a second`)
-  const report = await run({ ...options, untilViolation: options.untilViolation ?? false, log })
+  const kinds = options.kinds.filter((kind) => !options.except.includes(kind))
+  const report = await run({ ...options, kinds, untilViolation: options.untilViolation ?? false, log })
   if (options.report !== undefined) await writeReport(options.report, report)
   if (options.json === true) process.stdout.write(`${JSON.stringify(report)}\n`)
   else log(JSON.stringify(report, undefined, 2))

@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { kindNames } from './injector.ts'
 import type { RunReport } from './run.ts'
 
 /** A program of its own, since it changes the margins of the runner for its whole process. */
@@ -13,14 +12,14 @@ async function run(words: readonly string[]): Promise<RunReport> {
   return JSON.parse(output.trim().split('\n').at(-1) ?? '') as RunReport
 }
 
-/** Without what needs a machine of its own to be told from a slow one. */
-const kinds = kindNames.filter((kind) => kind !== 'ignored-signal')
+// The retry of a stuck handler can be due some milliseconds before the lease's end, if the claim was slower than the settle.
+const words = ['--faults', '40', '--rate', '10', '--runners', '3', '--except', 'ignored-signal']
 
 test('every invariant holds through a few dozen faults', { timeout: 120_000 }, async () => {
-  const report = await run(['--faults', '40', '--rate', '10', '--runners', '3', '--kinds', kinds.join(',')])
+  const report = await run(words)
   expect(
     report.violations,
-    `replay: npm run test:faults -- --faults 40 --rate 10 --runners 3 --seed ${report.seed}`,
+    `replay: npm run test:faults -- ${words.join(' ')} --seed ${report.seed}`,
   ).toEqual([])
   expect(report.figures['finished']).toBeGreaterThan(0)
 })
