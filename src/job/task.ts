@@ -37,7 +37,10 @@ interface TaskFacts<J extends AnyJob> {
   readonly job: string
   readonly queue: string
   readonly priority: number
-  /** As it was enqueued (the schema's input); undefined when `finished: 'none'` kept only the bare row. */
+  /**
+   * As it was enqueued (the schema's input). Against its type, which spares every other job a check, it is undefined for
+   * a finished task whose job keeps only the bare row: `retention: { finished: 'none' }` or `finishedDays: 0`.
+   */
   readonly payload: PayloadInput<J>
   /** Runs that ended in success or failure. */
   readonly attempt: number
@@ -75,7 +78,11 @@ export type Task<J extends AnyJob = AnyJob> = TaskFacts<J> &
     | { readonly status: 'running'; readonly leaseExpiresAt: Date }
     | ({ readonly status: 'failing' } & Failure<J>)
     | ({ readonly status: 'failed' } & Failure<J> & Ended)
-    | ({ readonly status: 'finished'; readonly result: ResultOutput<J> } & Ended)
+    | ({
+        readonly status: 'finished'
+        /** As the result schema gives it; undefined, like the payload, where the job keeps only the bare row. */
+        readonly result: ResultOutput<J>
+      } & Ended)
     | ({ readonly status: 'cancelled' } & Ended)
   )
 
