@@ -80,13 +80,13 @@ const stopOptions = z.strictObject({
  */
 export function startRunner(izta: Configured, options: RunnerOptions = {}): Runner {
   const config = configOf(izta)
-  const given = checkOptions('startRunner', runnerOptions, options)
-  const { queues, concurrency, scheduler, pollSeconds, onStuck, exitWhenStuck } = given
+  const checked = checkOptions('startRunner', runnerOptions, options)
+  const { queues, concurrency, scheduler, pollSeconds, onStuck, exitWhenStuck } = checked
   warnOfMissingHandlers(config)
   const { clock, log } = config
   const places = createPlaces(concurrency)
   const termSeconds = Math.max(
-    given.termSeconds,
+    checked.termSeconds,
     2 * (longestTimeout(config.jobs.values())?.timeoutSeconds ?? 0),
   )
   const runs = new Set<Run>()
