@@ -8,7 +8,14 @@ import { isJob, type AnyJob } from '../job/job.ts'
 import { taskStatuses, type EndedTask, type Task, type TaskStatus } from '../job/task.ts'
 import { checkOptions, namePattern, nameSchema, showValue } from '../options.ts'
 import { uuidPattern } from '../prepare.ts'
-import { countsStatement, getStatement, listStatement, readCounts, readTask } from '../store/inspect.ts'
+import {
+  countsStatement,
+  getStatement,
+  listStatement,
+  readCounts,
+  readMore,
+  readTask,
+} from '../store/inspect.ts'
 import { runStatement } from './statement.ts'
 
 /** Which tasks to list; all conditions hold together. */
@@ -17,7 +24,7 @@ export interface ListOptions<J extends AnyJob = AnyJob> {
   queue?: string | undefined
   /** A definition, or a job's id. */
   job?: J | string | undefined
-  /** Tasks a page, 1 to 1,000. @default 100 */
+  /** Tasks a page at the most, 1 to 1,000; fewer when they are too large for one answer. @default 100 */
   pageSize?: number | undefined
   /** Id of the last task of the page before. */
   cursor?: string | undefined
@@ -97,6 +104,9 @@ export interface Reading {
   ): Promise<EndedTask<J>>
 }
 
+/** What one page may bring at the most, whatever the driver could carry. */
+const longestPageBytes = 32 * 1024 * 1024
+
 const listOptions = z.strictObject({
   status: z.enum(taskStatuses).optional(),
   queue: nameSchema.optional(),
@@ -115,6 +125,9 @@ const waitOptions = z.strictObject({
 })
 
 export function createReading(config: ResolvedConfig): Reading {
+  // Text that travels inside JSON grows by its escapes, to twice its size at the most for JSON text.
+  const replyBytes = Math.min(longestPageBytes, (config.database.replyLimitBytes ?? Infinity) / 2)
+
   async function get<J extends AnyJob>(job: J, id: string): Promise<Task<J> | undefined> {
     if (!isJob(job))
       throw new OptionError('job', `get: expected what defineJob returns; got ${showValue(job)}.`)
@@ -128,11 +141,10 @@ export function createReading(config: ResolvedConfig): Reading {
   async function listPage<J extends AnyJob>(options: ListOptions<J> = {}): Promise<TaskPage<J>> {
     const { status, queue, job, pageSize, cursor } = checkOptions('list', listOptions, options)
     const jobId = typeof job === 'object' ? job.id : job
-    // One more than the page holds tells whether another follows.
-    const statement = listStatement({ status, queue, cursor, limit: pageSize + 1, job: jobId })
+    const statement = listStatement({ status, queue, cursor, limit: pageSize, job: jobId, replyBytes })
     const rows = await runStatement(config, statement)
-    const tasks = rows.slice(0, pageSize).map(readTask<J>)
-    return { tasks, cursor: rows.length > pageSize ? tasks.at(-1)?.id : undefined }
+    const tasks = rows.map(readTask<J>)
+    return { tasks, cursor: readMore(rows) ? tasks.at(-1)?.id : undefined }
   }
 
   return {

@@ -3,7 +3,7 @@ import type { Row, Statement } from '../db/database.ts'
 import type { AnyJob } from '../job/job.ts'
 import { decodePayload } from '../job/json.ts'
 import type { Task, TaskError, TaskStatus } from '../job/task.ts'
-import { instant, integer, json, optionalInstant, optionalText, text } from './encode.ts'
+import { flag, instant, integer, json, optionalInstant, optionalText, text } from './encode.ts'
 import { unfinishedStatus } from './enqueue.ts'
 
 const taskColumns = `t.id, t.job, t.queue, t.priority, t.payload, t.attempt, t.max_attempts, t.losses, t.key, t.parent,
@@ -41,22 +41,31 @@ export function readStatus(rows: readonly Row[]): { job: string; status: TaskSta
   return row && { job: text(row, 'job'), status: text(row, 'status') as TaskStatus }
 }
 
-// A page, newest id first. Served by the primary keys, history_job and history_unsuccessful.
+// A page, newest id first, and whether more follow: as many as asked for, fewer if they are larger than an answer may be.
+// Served by the primary keys, history_job and history_unsuccessful.
 const list = `
-select * from (
+with found as materialized (
   (select ${taskColumns} from izta.task t
   where ($1::uuid is null or t.id < $1::uuid)
     and ($2::text is null or t.queue = $2) and ($3::text is null or t.job = $3)
     and ($4::text is null or ($4 in ('pending', 'running', 'failing') and $4 = ${unfinishedStatus}))
-  order by t.id desc limit $5::integer)
+  order by t.id desc limit $5::integer + 1)
   union all
   (select ${historyColumns} from izta.history h
   where ($1::uuid is null or h.id < $1::uuid)
     and ($2::text is null or h.queue = $2) and ($3::text is null or h.job = $3)
     and ($4::text is null or h.status = $4)
-  order by h.id desc limit $5::integer)) both_tables
-order by id desc
-limit $5::integer`
+  order by h.id desc limit $5::integer + 1)),
+page as (
+  select f.*, row_number() over newest as place, count(*) over () as found,
+    sum(octet_length(concat(f.payload::text, f.result::text, f.errors::text))::bigint) over newest as bytes
+  from found f
+  window newest as (order by f.id desc rows unbounded preceding))
+select p.*, p.found > count(*) over () as more
+from page p
+-- The first goes whatever its size, or the list would end there.
+where p.place <= $5::integer and (p.bytes <= $6::bigint or p.place = 1)
+order by p.id desc`
 
 export interface ListFilter {
   readonly cursor: string | undefined
@@ -64,6 +73,8 @@ export interface ListFilter {
   readonly job: string | undefined
   readonly status: TaskStatus | undefined
   readonly limit: number
+  /** What payloads, results and errors of the page may add up to. */
+  readonly replyBytes: number
 }
 
 export const listStatement = (filter: ListFilter): Statement => ({
@@ -74,8 +85,12 @@ export const listStatement = (filter: ListFilter): Statement => ({
     filter.job ?? null,
     filter.status ?? null,
     String(filter.limit),
+    String(Math.floor(filter.replyBytes)),
   ],
 })
+
+/** Whether more tasks follow those of the page. */
+export const readMore = (rows: readonly Row[]): boolean => flag(rows[0] ?? {}, 'more')
 
 export function readTask<J extends AnyJob>(row: Row): Task<J> {
   type StoredError = Omit<TaskError, 'at'> & { at: number }

@@ -188,6 +188,33 @@ describe('a list', () => {
     expect(await collect({ status: 'pending' })).toEqual([id])
   })
 
+  test('a page holds no more than the driver can carry, but at least one task, and none is left out', async () => {
+    const text = defineJob({ id: 'text', payload: z.string() })
+    const narrow = createIzta({
+      database: { ...database, replyLimitBytes: 20_000 },
+      jobs: [text],
+      clock,
+      log,
+    })
+    const made = await narrow.enqueueMany(
+      text,
+      [4000, 4000, 4000, 30_000, 4000].map((length) => 'x'.repeat(length)),
+    )
+    const sizes: number[] = []
+    const ids: string[] = []
+    let cursor: string | undefined
+    do {
+      // oxlint-disable-next-line no-await-in-loop -- a page follows the one before
+      const page = await narrow.listPage({ job: text, cursor })
+      sizes.push(page.tasks.length)
+      ids.push(...page.tasks.map(({ id }) => id))
+      cursor = page.cursor
+    } while (cursor !== undefined)
+    expect(sizes).toEqual([1, 1, 2, 1])
+    expect(ids).toEqual(made.map(({ id }) => id).toReversed())
+    expect(await Array.fromAsync(narrow.list({ job: text }))).toHaveLength(5)
+  })
+
   test('gives pages with a cursor, and none after the last', async () => {
     const answers = await izta.enqueueMany(sweep, [undefined, undefined, undefined, undefined])
     const [a, b, c, d] = answers.map(({ id }) => id).toReversed()

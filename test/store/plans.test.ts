@@ -80,7 +80,14 @@ async function planOf({ text, values }: Statement): Promise<{ indexes: string[];
 
 const keyed = newTask({ key: 'key-4', job: 'job-4' })
 const since = new Date(Date.now() - 60_000)
-const filter = { cursor: undefined, queue: undefined, job: undefined, status: undefined, limit: 100 }
+const filter = {
+  cursor: undefined,
+  queue: undefined,
+  job: undefined,
+  status: undefined,
+  limit: 100,
+  replyBytes: 2 ** 20,
+}
 const range = { lease: newLease(), leaseMs: 60_000, queues: ['queue-1'], except: [] }
 const slots = {
   name: 'schedule-3',
