@@ -15,6 +15,8 @@ import {
   readCounts,
   readMore,
   readTask,
+  readStatus,
+  statusStatement,
 } from '../store/inspect.ts'
 import { runStatement } from './statement.ts'
 
@@ -129,8 +131,7 @@ export function createReading(config: ResolvedConfig): Reading {
   const replyBytes = Math.min(longestPageBytes, (config.database.replyLimitBytes ?? Infinity) / 2)
 
   async function get<J extends AnyJob>(job: J, id: string): Promise<Task<J> | undefined> {
-    if (!isJob(job))
-      throw new OptionError('job', `get: expected what defineJob returns; got ${showValue(job)}.`)
+    checkJob('get', job)
     const [row] = await runStatement(config, getStatement(checkTaskId('get', id)))
     if (row === undefined) return undefined
     const task = readTask<J>(row)
@@ -169,20 +170,26 @@ export function createReading(config: ResolvedConfig): Reading {
       return Object.fromEntries(counts)
     },
     async wait(job, id, options = {}) {
+      checkJob('wait', job)
+      checkTaskId('wait', id)
       const { timeoutSeconds } = checkOptions('wait', waitOptions, options)
       const endsAtMs = config.clock.now() + timeoutSeconds * 1000
       let pollMs: number = defaults.wait.firstPollMs
       for (;;) {
-        const task = await get(job, id)
-        if (task === undefined) {
+        const found = readStatus(await runStatement(config, statusStatement(id)))
+        if (found === undefined) {
           throw new StateError(
             'task-not-found',
             `wait: there is no task ${id}: it was never committed, or its retention has ended.`,
           )
         }
-        if (hasEnded(task)) return task
+        if (found.job !== job.id) throw new JobMismatchError(id, job.id, found.job)
+        if (endedStatuses.has(found.status)) {
+          const task = await get(job, id)
+          if (task !== undefined && hasEnded(task)) return task
+        }
         const leftMs = endsAtMs - config.clock.now()
-        if (leftMs <= 0) throw new WaitTimeoutError(id, timeoutSeconds, task.status)
+        if (leftMs <= 0) throw new WaitTimeoutError(id, timeoutSeconds, found.status)
         await pause(config.clock, Math.min(pollMs, leftMs))
         pollMs = Math.min(pollMs * 2, defaults.wait.maxPollMs)
       }
@@ -190,8 +197,15 @@ export function createReading(config: ResolvedConfig): Reading {
   }
 }
 
+const endedStatuses: ReadonlySet<TaskStatus> = new Set(['finished', 'failed', 'cancelled'])
+
 function hasEnded<J extends AnyJob>(task: Task<J>): task is EndedTask<J> {
-  return task.status === 'finished' || task.status === 'failed' || task.status === 'cancelled'
+  return endedStatuses.has(task.status)
+}
+
+function checkJob(what: string, job: unknown): void {
+  if (!isJob(job))
+    throw new OptionError('job', `${what}: expected what defineJob returns; got ${showValue(job)}.`)
 }
 
 /** Refuses what is no UUID before the database does. */

@@ -1,7 +1,8 @@
 // Schedules as they are stored: list, pause, resume, remove, trigger.
 import type { Row, Statement } from '../db/database.ts'
 import { decodePayload } from '../job/json.ts'
-import { flag, integer, json, optionalInstant, optionalText, text } from './encode.ts'
+import type { ScheduleRule } from '../job/rule.ts'
+import { flag, integer, optionalInstant, optionalText, text } from './encode.ts'
 
 const list = `
 select s.name, s.app, s.job, s.payload, s.queue, s.priority, s.max_attempts, s.rule, s.missed, s.overlap, s.paused,
@@ -29,7 +30,7 @@ export interface ScheduleInfo {
   readonly queue: string
   readonly priority: number
   readonly maxAttempts: number
-  readonly rule: unknown
+  readonly rule: ScheduleRule
   readonly missed: 'once' | 'skip' | 'all'
   readonly overlap: 'allow' | 'skip'
   readonly paused: boolean
@@ -46,7 +47,7 @@ export const readSchedules = (rows: readonly Row[]): ScheduleInfo[] =>
     queue: text(row, 'queue'),
     priority: integer(row, 'priority'),
     maxAttempts: integer(row, 'max_attempts'),
-    rule: json<unknown>(row, 'rule', undefined),
+    rule: JSON.parse(text(row, 'rule')) as ScheduleRule,
     missed: text(row, 'missed') as ScheduleInfo['missed'],
     overlap: text(row, 'overlap') as ScheduleInfo['overlap'],
     paused: flag(row, 'paused'),

@@ -132,7 +132,7 @@ describe('a task', () => {
   test.for([undefined, null, 5, '', 'divide', `${unknown} `])('cannot be asked for by %o', async (id) => {
     for (const [what, refusal] of [
       ['get', refusalOf(izta.get(divide, id as never))],
-      ['get', refusalOf(izta.wait(divide, id as never))],
+      ['wait', refusalOf(izta.wait(divide, id as never))],
       ['cancel', refusalOf(izta.cancel(id as never))],
       ['retry', refusalOf(izta.retry(id as never))],
     ] as const) {
@@ -347,6 +347,30 @@ describe('waiting', () => {
     })
     expect(pauses).toEqual([100, 200, 400, 800, 1600, 2000, 2000, 2000, 900])
     expect(looksAt.at(-1)).toBe(10_000)
+  })
+
+  test('asks for the payload only when the task has ended', async () => {
+    const answers: string[][] = []
+    const own = createIzta({
+      database: {
+        async query(statement) {
+          const rows = await database.query(statement)
+          answers.push(Object.keys(rows[0] ?? {}))
+          return rows
+        },
+      },
+      jobs: [sweep],
+      clock,
+      log,
+    })
+    const { id } = await izta.enqueue(sweep)
+    expect(await refusalOf(own.wait(sweep, id, { timeoutSeconds: 0 }))).toMatchObject({
+      code: 'wait-timeout',
+    })
+    expect(answers).toEqual([['job', 'status']])
+    await izta.cancel(id)
+    expect(await own.wait(sweep, id)).toMatchObject({ id, status: 'cancelled' })
+    expect(answers).toHaveLength(3)
   })
 
   test('for a task that is not there is an error', async () => {
