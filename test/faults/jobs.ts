@@ -25,7 +25,8 @@ export function createJobs(ledger?: Ledger) {
     payload: pause,
     run: ({ ms }, ctx) =>
       book.run(ctx, async (id) => {
-        await sleep(ms, undefined, { signal: ctx.signal })
+        // Slow after a loss, so that the thawed runner which lost it settles beside its successor.
+        await sleep(ctx.losses > 0 ? 850 : ms, undefined, { signal: ctx.signal })
         return id
       }),
   })

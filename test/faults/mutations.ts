@@ -25,7 +25,7 @@ export const mutations: readonly Mutation[] = [
     file: turn,
     from: 'where t.lease = p_lease and t.claims = i.claims',
     to: 'where true',
-    kinds: ['late-copy', 'cut-after', 'freeze-past-lease', 'kill-in-task'],
+    kinds: ['freeze-past-lease', 'trigger-twice'],
   },
   {
     name: 'fence-without-claims',
@@ -136,12 +136,6 @@ export const mutations: readonly Mutation[] = [
     from: '    from gone\n    on conflict',
     to: "    from gone where kind <> 'fail'\n    on conflict",
     kinds: ['unstorable-result', 'trigger-twice'],
-  },
-  {
-    name: 'claims-without-a-lease',
-    file: turn,
-    from: 'run_at = v_now + p_lease_ms * interval',
-    to: 'run_at = v_now + (t.priority % 2) * p_lease_ms * interval',
   },
 ]
 
