@@ -171,7 +171,7 @@ describe('the statement', () => {
     expect(() => read(undefined as never)).toThrow('read: expected the one row')
   })
 
-  test('says so where the key was taken by a transaction that committed at this very moment', async () => {
+  test('names the holder of the key also when that committed while the statement waited, and says so if it is gone', async () => {
     const [first, second] = [await connect(), await connect()]
     const holder = izta.enqueueStatement(invoice, { order: 1 }, { key: 'k' })
     const mine = izta.enqueueStatement(invoice, { order: 1 }, { key: 'k' })
@@ -181,8 +181,9 @@ describe('the statement', () => {
     const blocked = 'select 1 from pg_stat_activity where cardinality(pg_blocking_pids(pid)) > 0'
     for (let look = 0; look < 500 && (await pool.query(blocked)).rowCount === 0; look++);
     await first.query('commit')
-    const result = await waiting
-    expect(() => mine.read(result)).toThrow(
+    expect(mine.read(await waiting)).toEqual({ id: holder.id, created: false, status: 'pending' })
+    const gone = [{ refused: [{ index: 0, id: null, status: null }] }]
+    expect(() => mine.read(gone)).toThrow(
       expect.objectContaining({ code: 'key-contended', retryable: true }),
     )
   })
