@@ -183,9 +183,7 @@ describe('the statement', () => {
     await first.query('commit')
     expect(mine.read(await waiting)).toEqual({ id: holder.id, created: false, status: 'pending' })
     const gone = [{ refused: [{ index: 0, id: null, status: null }] }]
-    expect(() => mine.read(gone)).toThrow(
-      expect.objectContaining({ code: 'key-contended', retryable: true }),
-    )
+    expect(() => mine.read(gone)).toThrow(expect.objectContaining({ code: 'key-contended', retryable: true }))
   })
 
   test('names the configured schema', async () => {
