@@ -19,7 +19,8 @@ export interface StartedTask extends SentTask {
 /** How a run has ended, without anything that quotes payloads and results. */
 export interface TracedEnd {
   /** What becomes of the task. */
-  readonly outcome: 'finish' | 'fail' | 'drop' | 'cancel' | 'retry' | 'defer' | 'release'
+  readonly outcome:
+    'finish' | 'fail' | 'drop' | 'cancel' | 'retry' | 'retry-after-lease' | 'defer' | 'release'
   readonly failure?:
     | { readonly code: string; readonly class: string; readonly message?: string; readonly stack?: string }
     | undefined

@@ -314,20 +314,26 @@ begin
     from gone
     on conflict on constraint history_pkey do nothing;
 
-    if v_kinds && array['retry', 'defer', 'release'] then
+    if v_kinds && array['retry', 'retry-after-lease', 'defer', 'release'] then
       update izta.task t set
         lease = null,
-        run_at = case when i.kind = 'release' then t.due_at else v_now + i.delay_ms * interval '1 ms' end,
-        due_at = case when i.kind = 'release' then t.due_at else v_now + i.delay_ms * interval '1 ms' end,
-        attempt = t.attempt + (i.kind = 'retry')::integer,
+        (run_at, due_at) = (
+          select w.at, w.at
+          from (select case i.kind
+            when 'release' then t.due_at
+            -- The run_at of a leased task is its lease's end.
+            when 'retry-after-lease' then greatest(t.run_at, v_now + i.delay_ms * interval '1 ms')
+            else v_now + i.delay_ms * interval '1 ms'
+          end as at) w),
+        attempt = t.attempt + (i.kind in ('retry', 'retry-after-lease'))::integer,
         errors = case
-          when i.kind = 'retry'
+          when i.kind in ('retry', 'retry-after-lease')
           then (coalesce(t.errors, '{}') || (v_entry || substr(i.body, 2))::json)
             [greatest(1, coalesce(cardinality(t.errors), 0) - 23):]
           else t.errors
         end
       from unnest(v_ids, v_kinds, v_bodies, v_delays_ms) as i(id, kind, body, delay_ms)
-      where t.id = i.id and i.kind in ('retry', 'defer', 'release');
+      where t.id = i.id and i.kind in ('retry', 'retry-after-lease', 'defer', 'release');
     end if;
 
     if cardinality(c_ids) > 0 then

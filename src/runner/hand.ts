@@ -5,7 +5,7 @@ import { defaults } from '../defaults.ts'
 import type { Job } from '../job/job.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import { admit } from './admit.ts'
-import { leaseMs, type Deadline } from './deadline.ts'
+import type { Deadline } from './deadline.ts'
 import { execute, timeoutFailure, type Execution, type StopReason } from './execute.ts'
 import { failed, settle, type Ended } from './outcome.ts'
 import { skipOverlap } from './overlap.ts'
@@ -119,7 +119,7 @@ export function createHand({ config, places, deadline, report, onEnded, onStuck 
       if (!executions.has(task.id)) return
       giveUpOne(execution)
       // The next attempt starts when this process is surely gone: not before its lease has ended.
-      onEnded(failed(task, job, timeoutFailure, leaseMs(clock, deadline)))
+      onEnded(failed(task, job, timeoutFailure, 'retry-after-lease'))
     })
     void execution.ended.then((ended) => {
       cancelGrace()

@@ -63,7 +63,12 @@ export function settle(
 }
 
 /** A failed attempt: another one after the backoff, or the end. */
-export function failed(task: ClaimedTask, job: AnyJob, failure: Failure, leastDelayMs = 0): Ended {
+export function failed(
+  task: ClaimedTask,
+  job: AnyJob,
+  failure: Failure,
+  retryKind: 'retry' | 'retry-after-lease' = 'retry',
+): Ended {
   const attempt = task.attempt + 1
   const { retry, retryAfterSeconds } = failure
   const facts = { failure: shortened(failure), body: errorBody(failure, attempt) }
@@ -72,7 +77,7 @@ export function failed(task: ClaimedTask, job: AnyJob, failure: Failure, leastDe
     retryAfterSeconds === undefined
       ? retryDelayMs(job.backoff, attempt, Math.random)
       : retryAfterSeconds * 1000
-  return settle(task, job, 'retry', { ...facts, delayMs: Math.max(delayMs, leastDelayMs) })
+  return settle(task, job, retryKind, { ...facts, delayMs })
 }
 
 /** A failed task whose handler was not to blame, or never ran: no attempt counts. */

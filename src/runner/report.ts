@@ -72,6 +72,7 @@ export function createReport({ events, log, logMessages, clock, jobs }: Resolved
         log.error('task failed', failureFacts())
         return events.emit('task.failed', failureEvent)
       case 'retry':
+      case 'retry-after-lease':
         counts.retried++
         log.warn('attempt failed', { ...failureFacts(), retryInMs: outcome.delayMs })
         return events.emit('task.retried', { ...failureEvent, delayMs: outcome.delayMs })

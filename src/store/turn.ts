@@ -13,7 +13,8 @@ import {
 } from './encode.ts'
 
 /** What becomes of a task; the meaning of each kind stands in the migration that creates the turn. */
-export type OutcomeKind = 'finish' | 'fail' | 'drop' | 'cancel' | 'retry' | 'defer' | 'release'
+export type OutcomeKind =
+  'finish' | 'fail' | 'drop' | 'cancel' | 'retry' | 'retry-after-lease' | 'defer' | 'release'
 
 /** The end of a run, fenced by the claim it belongs to. */
 export interface Outcome {

@@ -58,6 +58,17 @@ describe('what becomes of a task', () => {
     expect(again.map(({ dueAt }) => dueAt)).toEqual(kind === 'release' ? [task.dueAt] : [])
   })
 
+  test('retry-after-lease: the task is failing, and due when the lease has ended, however short the delay', async () => {
+    const { lease, task } = await claimOne('after-lease')
+    const leaseEnd = async () =>
+      (await pool.query<{ at: string }>('select run_at::text as at from izta.task where id = $1', [task.id]))
+        .rows[0]?.at
+    const before = await leaseEnd()
+    await settle(database, lease, [outcome(task, 'retry-after-lease', { body: error('timeout') })])
+    expect(await izta.get(job, task.id)).toMatchObject({ status: 'failing', attempt: 1 })
+    expect(await leaseEnd()).toBe(before)
+  })
+
   test.for(['retry', 'defer', 'release', 'fail', 'drop', 'cancel'] as const)(
     'a task that is to be cancelled becomes cancelled by %s',
     async (kind) => {
