@@ -18,7 +18,7 @@ export const defaults = {
   childrenPerTask: 1000,
   errorsKept: 25,
   /** A task whose process died so often has failed. */
-  lossCap: 3,
+  maxLosses: 3,
   runner: {
     concurrency: 10,
     /** Between the signal of a timeout and the verdict that a handler is stuck. */

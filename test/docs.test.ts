@@ -38,11 +38,14 @@ test('the table of all numbers is what src/defaults.ts says', () => {
 })
 
 test('the defaults of defineJob are what a job gets', () => {
-  const { queue, priority, maxAttempts, timeoutSeconds, backoff, retention } = defineJob({ id: 'plain' })
+  const { queue, priority, maxAttempts, maxLosses, timeoutSeconds, backoff, retention } = defineJob({
+    id: 'plain',
+  })
   const got = flatten({
     queue,
     priority,
     maxAttempts,
+    maxLosses,
     timeoutSeconds,
     backoff,
     retention: {

@@ -54,7 +54,7 @@ const atLeast = (due: number) => (due < healthRows ? count(due, 'task') : `${cou
 export function checkLosses({ jobs }: Facts): Verdict[] {
   if (jobs === undefined) return []
   const verdicts = jobs.flatMap(({ job, lost, losses }): Verdict[] => {
-    const isLast = losses === defaults.lossCap - 1
+    const isLast = losses === defaults.maxLosses - 1
     if (lost < workLimits.lostTasks && !isLast) return []
     const next = isLast ? `, one of them ${losses} times, and fails with the next` : ''
     return [

@@ -27,6 +27,7 @@ export interface JobDefinition<
   readonly queue: string
   readonly priority: number
   readonly maxAttempts: number
+  readonly maxLosses: number
   readonly timeoutSeconds: number
   readonly backoff: Backoff
   readonly retention: Retention

@@ -58,6 +58,12 @@ export interface JobOptions<
   priority?: number | undefined
   /** Runs that may fail before the task has failed, from 1 to 32,767. @default 3 */
   maxAttempts?: number | undefined
+  /**
+   * Runs whose process may die before the task has failed with code `lost`, from 1 to 32,767. They count apart from
+   * attempts.
+   * @default 3
+   */
+  maxLosses?: number | undefined
   /** After so long `ctx.signal` aborts and the attempt fails. 1 to 86,400. @default 60 */
   timeoutSeconds?: number | undefined
   /** Delay before the next attempt. @default 1 s × 2ⁿ with full jitter, 1 h at most */
@@ -94,6 +100,7 @@ const jobOptions = z.strictObject({
   queue: nameSchema.default(defaults.queue),
   priority: z.int().min(0).max(9).default(defaults.priority),
   maxAttempts: z.int().min(1).max(32_767).default(defaults.maxAttempts),
+  maxLosses: z.int().min(1).max(32_767).default(defaults.maxLosses),
   timeoutSeconds: z.number().min(1).max(86_400).default(defaults.timeoutSeconds),
   backoff: backoffSchema,
   retention: z
@@ -168,6 +175,7 @@ export function defineJob(options: JobOptions<Schema, Schema, Schema> & { run?: 
     queue: checked.queue,
     priority: checked.priority,
     maxAttempts: checked.maxAttempts,
+    maxLosses: checked.maxLosses,
     timeoutSeconds: checked.timeoutSeconds,
     backoff: checked.backoff,
     retention: {

@@ -15,7 +15,7 @@ export type Admission =
 export function admit(task: ClaimedTask, config: ResolvedConfig, running: ReadonlySet<string>): Admission {
   const job = config.jobs.get(task.job)
   if (task.cancel) return { kind: 'settle', ended: settle(task, job, 'cancel') }
-  if (task.losses >= defaults.lossCap) {
+  if (task.losses >= (job?.maxLosses ?? defaults.maxLosses)) {
     const message = `The process that ran the task died ${task.losses} times: it may run out of memory, end the process or block it past the deadline.`
     return { kind: 'settle', ended: dropped(task, job, { code: 'lost', class: 'LostError', message }) }
   }

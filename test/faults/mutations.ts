@@ -63,13 +63,13 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'attempts-not-counted',
     file: turn,
-    from: "attempt = t.attempt + (i.kind = 'retry')::integer",
+    from: "attempt = t.attempt + (i.kind in ('retry', 'retry-after-lease'))::integer",
     to: 'attempt = t.attempt',
   },
   {
     name: 'no-cap-of-losses',
     file: 'src/runner/admit.ts',
-    from: 'task.losses >= defaults.lossCap',
+    from: 'task.losses >= (job?.maxLosses ?? defaults.maxLosses)',
     to: 'task.losses >= 99',
     kinds: ['poison', 'trigger-twice'],
   },

@@ -105,7 +105,7 @@ test.for<[options: object, message: string]>([
   ],
   [
     { id: 'a', retries: 3 },
-    'Job "a": unknown option "retries". Known: id, name, payload, result, error, queue, priority, maxAttempts, timeoutSeconds, backoff, retention, run.',
+    'Job "a": unknown option "retries". Known: id, name, payload, result, error, queue, priority, maxAttempts, maxLosses, timeoutSeconds, backoff, retention, run.',
   ],
   [{ id: 'a', run: 'now' }, 'Job "a": option "run": expected a function; got "now".'],
   [

@@ -277,3 +277,15 @@ test('with overlap: skip a slot’s task is cancelled while the one of an earlie
   const { rows } = await pool.query(`select errors::text from izta.history where status = 'cancelled'`)
   expect(rows[0].errors).toContain('skipped')
 })
+
+test("a job's own maxLosses decides how many deaths fail its task", async () => {
+  const fragile = defineJob({ id: 'fragile', maxLosses: 1, run: () => {} })
+  const own = createIzta({ database, jobs: [fragile], log })
+  const { id } = await own.enqueue(fragile, undefined, { queue: 'fragile' })
+  await pool.query(
+    `update izta.task set lease = gen_random_uuid(), claims = 1, run_at = izta.now() where id = $1`,
+    [id],
+  )
+  await drain(own, { queues: ['fragile'] })
+  expect(await own.get(fragile, id)).toMatchObject({ status: 'failed', code: 'lost', losses: 1, attempt: 0 })
+})
