@@ -24,6 +24,7 @@ test('a job without options has the defaults', () => {
     queue: defaults.queue,
     priority: defaults.priority,
     maxAttempts: defaults.maxAttempts,
+    maxLosses: 3,
     timeoutSeconds: defaults.timeoutSeconds,
     backoff: defaults.backoff,
     retention: { finishedSeconds: 7 * 86_400, failedSeconds: 30 * 86_400 },
