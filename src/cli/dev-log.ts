@@ -23,7 +23,7 @@ type Colour = 'green' | 'yellow' | 'red' | 'cyan' | 'dim'
 
 export function createDevLog(output: NodeJS.WriteStream): DevLog {
   // Not a terminal is `undefined`, which picocolors would take for its own choice: colours wherever CI is set.
-  const colours = pc.createColors(output.isTTY === true && pc.isColorSupported)
+  const colours = pc.createColors(Boolean(output.isTTY) && pc.isColorSupported)
   const print = (colour: Colour, word: string, text: string) => {
     const time = new Date().toTimeString().slice(0, 8)
     output.write(`${colours.dim(time)} ${colours[colour](word.padEnd(9))} ${text}\n`)
