@@ -2,7 +2,6 @@
 import { createHash } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
 import type { ResolvedConfig } from './config.ts'
-import { repeat } from './db/repeat.ts'
 import { defaults } from './defaults.ts'
 import { PayloadError } from './errors.ts'
 import { parseRule } from './job/rule.ts'
@@ -10,6 +9,7 @@ import type { Schedule } from './job/schedule.ts'
 import { readableMessage } from './job/json.ts'
 import { planSlots } from './job/slots.ts'
 import { preparePayload } from './prepare.ts'
+import { runStatement } from './statement.ts'
 import { pruneStatement, readPruned } from './store/prune.ts'
 import { untilUncontended } from './store/contended.ts'
 import { readWaiting, registerQueuesStatement, wakeDueStatement } from './store/queues.ts'
@@ -22,7 +22,6 @@ import {
   type SchedulePlan,
 } from './store/slots.ts'
 import { readSyncReply, syncSchedulesStatement, type ScheduleRow, type SyncReply } from './store/sync.ts'
-import type { Statement } from './db/database.ts'
 
 /** What a tick did. */
 export interface TickSummary {
@@ -70,18 +69,17 @@ export async function tick(
       made = await planSchedules(config)
     },
     'wake queues with due tasks': async () => {
-      waiting = readWaiting(await run(config, wakeDueStatement(aheadSeconds)))
+      waiting = readWaiting(await runStatement(config, wakeDueStatement(aheadSeconds)))
       woken = waiting.filter(({ wake }) => wake).map(({ queue }) => queue)
       await config.wakes.wake(woken)
     },
     'prune the history': async () => {
-      pruned = readPruned(await run(config, pruneStatement(defaults.prune.rows)))
+      pruned = readPruned(await runStatement(config, pruneStatement(defaults.prune.rows)))
     },
   }
   const failures: unknown[] = []
   for (const [step, action] of Object.entries(steps)) {
     try {
-      // oxlint-disable-next-line no-await-in-loop -- in this order
       await action()
     } catch (error) {
       config.log.error('a step of the tick failed', { step, error: readableMessage(error) })
@@ -96,14 +94,9 @@ export async function tick(
   return { made, woken, pruned }
 }
 
-async function run(config: ResolvedConfig, statement: Statement) {
-  const { rows } = await repeat(config.database, config.clock, () => statement)
-  return rows
-}
-
 async function registerQueues(config: ResolvedConfig): Promise<void> {
   const queues = [...config.jobs.values(), ...(config.schedules?.values() ?? [])].map(({ queue }) => queue)
-  await run(config, registerQueuesStatement([...new Set(queues)]))
+  await runStatement(config, registerQueuesStatement([...new Set(queues)]))
 }
 
 /**
@@ -119,7 +112,7 @@ export async function syncDefinitions(config: ResolvedConfig): Promise<SyncReply
   const { app, deployedAt } = config
   const statement = syncSchedulesStatement({ app, deployedAt, removeMissing: true, schedules })
   const reply = await untilUncontended('The sync of schedules', async () =>
-    readSyncReply(await run(config, statement)),
+    readSyncReply(await runStatement(config, statement)),
   )
   if (reply.outdated) {
     config.log.info('schedules were left as a newer deployment has put them', { app, deployedAt })
@@ -173,11 +166,12 @@ export async function planSchedules(config: ResolvedConfig): Promise<number> {
   let page: PlannableSchedule[]
   let lastName = ''
   do {
-    // oxlint-disable no-await-in-loop -- one page after the other
-    page = readToPlan(await run(config, toPlanStatement(schedulesPerPlan, lastName)))
+    page = readToPlan(await runStatement(config, toPlanStatement(schedulesPerPlan, lastName)))
     const plans = page.flatMap((schedule) => planOf(schedule, config))
     const planned =
-      plans.length === 0 ? new Map<string, number>() : readMade(await run(config, planStatement(plans)))
+      plans.length === 0
+        ? new Map<string, number>()
+        : readMade(await runStatement(config, planStatement(plans)))
     for (const { name, missed, droppedSlots, lateMs } of plans) {
       // Another tick may have planned it meanwhile, and speaks for it then.
       const tasks = planned.get(name)

@@ -70,7 +70,6 @@ export function createWakes(configured: Wake | undefined, events: Events, log: L
       return () => sinks.delete(sink)
     },
     async settled() {
-      // oxlint-disable-next-line no-await-in-loop -- others may have been sent meanwhile
       while (onTheirWay.size > 0) await Promise.all(onTheirWay)
     },
   }

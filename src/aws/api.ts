@@ -110,7 +110,6 @@ export function createAwsApi(options: AwsOptions = {}): AwsApi {
   }
 
   return async (request) => {
-    // oxlint-disable no-await-in-loop -- a try follows the one before
     for (let attempt = 1; ; attempt++) {
       try {
         return await call(request)

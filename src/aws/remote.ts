@@ -201,7 +201,6 @@ function requestOf([job, payload, options]: Item, { id }: NewTask) {
 
 /** Repeats what may succeed later; every repeat carries the ids of the first try. */
 async function sendRepeatedly(send: () => Promise<AwsAnswer>) {
-  // oxlint-disable no-await-in-loop -- a try follows the one before
   for (let attempt = 1; ; attempt++) {
     try {
       return { answer: readAnswer(await send()), isRepeat: attempt > 1 }

@@ -20,7 +20,7 @@ import {
   type QueueInfo,
 } from '../store/queues.ts'
 import { checkTaskId } from './read.ts'
-import { runStatement } from './statement.ts'
+import { runStatement } from '../statement.ts'
 
 /**
  * What a cancel did. `cancelled`: it waited, and has ended. `cancelling`: it runs; its signal aborts within 5 s, and

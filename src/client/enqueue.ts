@@ -18,7 +18,7 @@ import {
   type NewTask,
 } from '../store/enqueue.ts'
 import { bulkItems, refuseRepeatedIds } from './bulk.ts'
-import { runStatement } from './statement.ts'
+import { runStatement } from '../statement.ts'
 
 /** What became of an enqueue. */
 export interface Enqueued {

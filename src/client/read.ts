@@ -18,7 +18,7 @@ import {
   readStatus,
   statusStatement,
 } from '../store/inspect.ts'
-import { runStatement } from './statement.ts'
+import { runStatement } from '../statement.ts'
 
 /** Which tasks to list; all conditions hold together. */
 export interface ListOptions<J extends AnyJob = AnyJob> {

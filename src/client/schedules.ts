@@ -21,7 +21,7 @@ import {
   type ScheduleInfo,
 } from '../store/schedules.ts'
 import { readSyncReply, syncSchedulesStatement } from '../store/sync.ts'
-import { runStatement } from './statement.ts'
+import { runStatement } from '../statement.ts'
 
 export interface Schedules {
   /** Every stored schedule, by name. */

@@ -57,7 +57,6 @@ export async function migrate(database: Database, options: MigrateOptions): Prom
   if (before.state === 'too-new') throw tooNew(before)
   const pending = migrations.filter(({ name }) => before.pending.includes(name))
   for (const migration of pending) {
-    // oxlint-disable-next-line no-await-in-loop -- a migration builds on the one before
     await apply(database, options.schema, migration, migrations)
   }
   return { applied: pending.map(({ name }) => name) }

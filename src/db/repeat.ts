@@ -41,7 +41,6 @@ export async function repeat(
     pauseClock = systemClock,
   } = options
   let lost: DatabaseError | undefined
-  // oxlint-disable no-await-in-loop -- a try follows the one before
   for (let attempt = 1; ; attempt++) {
     const ambiguous = lost !== undefined
     try {

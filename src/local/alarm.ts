@@ -1,7 +1,7 @@
 // Triggers a runner at the next due instant of its queues, in place of one-shot schedules.
 import type { ResolvedConfig } from '../config.ts'
-import { repeat } from '../db/repeat.ts'
 import { readableMessage } from '../job/json.ts'
+import { runStatement } from '../statement.ts'
 import { textArray } from '../store/encode.ts'
 import { nextDueStatement, readNextDue } from '../store/inspect.ts'
 
@@ -16,7 +16,7 @@ export interface Alarm {
 const longestPauseMs = 60_000
 
 export function createAlarm(config: ResolvedConfig, queues: readonly string[], trigger: () => void): Alarm {
-  const { clock, database, log } = config
+  const { clock, log } = config
   const statement = nextDueStatement(textArray(queues))
   let cancel = () => {}
   let looking: Promise<void> | undefined
@@ -38,8 +38,7 @@ export function createAlarm(config: ResolvedConfig, queues: readonly string[], t
 
   async function ask(): Promise<number | undefined> {
     try {
-      const { rows } = await repeat(database, clock, () => statement)
-      return readNextDue(rows)
+      return readNextDue(await runStatement(config, statement))
     } catch (error) {
       log.warn('it is not known when the next task is due', { error: readableMessage(error) })
       return longestPauseMs

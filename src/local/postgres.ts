@@ -158,10 +158,8 @@ async function initialise(folder: string, { initdb }: Binaries, identity: Identi
 
 async function launch(folder: string, binaries: Binaries, identity: Identity, options: PostgresOptions) {
   for (let attempt = 1; ; attempt++) {
-    // oxlint-disable-next-line no-await-in-loop -- one port after the other
     const port = options.port ?? (await freePort())
     try {
-      // oxlint-disable-next-line no-await-in-loop
       return { port, server: await serve(folder, port, binaries, identity, options) }
     } catch (error) {
       // Between finding and using it somebody else may have taken the port.

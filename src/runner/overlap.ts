@@ -1,8 +1,8 @@
 // `overlap: 'skip'`: a slot's task does not start while one of an earlier slot is unfinished.
 import type { ResolvedConfig } from '../config.ts'
-import { repeat } from '../db/repeat.ts'
 import type { Job } from '../job/job.ts'
 import { readableMessage } from '../job/json.ts'
+import { runStatement } from '../statement.ts'
 import { earlierSlotStatement } from '../store/inspect.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import { errorBody, settle, type Ended } from './outcome.ts'
@@ -16,8 +16,7 @@ export async function skipOverlap(
   if (task.schedule === undefined || task.slot === undefined) return undefined
   const statement = earlierSlotStatement(task.schedule, task.slot, task.id)
   try {
-    const { rows } = await repeat(config.database, config.clock, () => statement)
-    const [earlier] = rows
+    const [earlier] = await runStatement(config, statement)
     if (earlier === undefined) return undefined
     const message = `The task of an earlier slot (${earlier['id']}) had not ended when this one was due.`
     const body = errorBody({ code: 'skipped', class: 'OverlapSkipped', message }, 0)

@@ -134,7 +134,6 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
   }
 
   async function work(): Promise<void> {
-    // oxlint-disable no-await-in-loop -- one turn follows the other
     while (!leaving.signal.aborted) {
       settleApart()
       if (fatal !== undefined) throw fatal.error

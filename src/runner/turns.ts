@@ -114,7 +114,6 @@ export function createTurns({ config, lease, queues, deadline, known }: TurnsOpt
     const results: TurnResult[] = []
     for (const [index, one] of all.entries()) {
       try {
-        // oxlint-disable-next-line no-await-in-loop -- one at a time is the point
         results.push(await settleOne(one))
       } catch (error) {
         if (index === 0) throw error

@@ -9,7 +9,6 @@ export async function untilUncontended<Reply extends { readonly contended: boole
   send: () => Promise<Reply>,
 ): Promise<Reply> {
   for (let attempt = 1; attempt <= attempts; attempt++) {
-    // oxlint-disable-next-line no-await-in-loop -- one after the other
     const reply = await send()
     if (!reply.contended) return reply
   }

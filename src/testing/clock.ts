@@ -83,11 +83,9 @@ export async function createTestClock(options: TestClockOptions): Promise<TestCl
       timers.delete(next)
       if (next.atMs > nowMs) {
         nowMs = next.atMs
-        // oxlint-disable-next-line no-await-in-loop -- timers fire one after the other
         await write(new Date(nowMs))
       }
       next.callback()
-      // oxlint-disable-next-line no-await-in-loop -- what it started may set a timer that is due as well
       await new Promise((resolve) => setImmediate(resolve))
     }
     nowMs = targetMs
