@@ -26,7 +26,8 @@ program
   .option('--database-url <url>', 'connection string (default: DATABASE_URL)')
   .option('--schema <name>', "the database schema of izta's tables (default: izta)")
   .option('--jobs <file>', 'a file that exports jobs and schedules, or an izta instance')
-  .action(async (options: { databaseUrl?: string; schema?: string; jobs?: string }) => {
+  .option('--roles', 'make group roles that may enqueue, run or read, and no more')
+  .action(async (options: { databaseUrl?: string; schema?: string; jobs?: string; roles?: boolean }) => {
     const { runMigrate } = await import('./migrate.ts')
     await runMigrate({ ...options, databaseUrl: options.databaseUrl ?? environment('DATABASE_URL') })
   })

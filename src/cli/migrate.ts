@@ -1,9 +1,7 @@
-// `izta migrate`: brings the schema of a database up to date, and the stored schedules with it if a file has some.
-import { createIzta } from '../client/izta.ts'
+// `izta migrate`: brings the schema of a database up to date, with the stored schedules and the roles if asked for.
+import { createIzta, type Izta } from '../client/izta.ts'
 import { configOf } from '../config.ts'
-import type { Database } from '../db/database.ts'
 import { migrate } from '../db/migrate.ts'
-import { defaults } from '../defaults.ts'
 import { databaseAt } from '../local/database-at.ts'
 import { loadDefinitions } from './definitions.ts'
 import { UsageError } from './usage-error.ts'
@@ -12,14 +10,16 @@ export interface MigrateCommand {
   readonly databaseUrl: string | undefined
   readonly schema?: string | undefined
   readonly jobs?: string | undefined
+  readonly roles?: boolean | undefined
 }
 
-export async function runMigrate({ databaseUrl, schema, jobs }: MigrateCommand): Promise<void> {
+export async function runMigrate({ databaseUrl, schema, jobs, roles }: MigrateCommand): Promise<void> {
   const defined = jobs === undefined ? undefined : await loadDefinitions(jobs)
   if (defined?.izta !== undefined) {
     // It knows its own database and schema.
     await using izta = defined.izta
     tell((await izta.migrate()).applied, configOf(izta).schedules?.size)
+    if (roles === true) await makeRoles(izta)
     return
   }
   if (databaseUrl === undefined) {
@@ -29,23 +29,28 @@ export async function runMigrate({ databaseUrl, schema, jobs }: MigrateCommand):
   }
   const database = databaseAt(databaseUrl)
   try {
-    if (defined === undefined) tell(await applyOnly(database, schema))
-    else {
-      // A file without any says nothing about schedules: those of other code stay.
-      const schedules = defined.schedules.length > 0 ? defined.schedules : undefined
-      const izta = createIzta({ database, schema, jobs: defined.jobs, schedules })
-      tell((await izta.migrate()).applied, schedules?.length)
-    }
+    // A file without any says nothing about schedules: those of other code stay.
+    const schedules = defined !== undefined && defined.schedules.length > 0 ? defined.schedules : undefined
+    // The instance checks the schema's name.
+    const izta = createIzta({ database, schema, jobs: defined?.jobs ?? [], schedules })
+    if (defined === undefined) tell(await applyOnly(izta))
+    else tell((await izta.migrate()).applied, schedules?.length)
+    if (roles === true) await makeRoles(izta)
   } finally {
     await database.close?.()
   }
 }
 
 /** Without definitions: only the schema. */
-async function applyOnly(database: Database, schema: string = defaults.schema): Promise<readonly string[]> {
-  // The instance checks the schema's name.
-  createIzta({ database, schema, jobs: [] })
-  return (await migrate(database, { schema })).applied
+async function applyOnly(izta: Izta): Promise<readonly string[]> {
+  const { givenDatabase, schema } = configOf(izta)
+  return (await migrate(givenDatabase, { schema })).applied
+}
+
+async function makeRoles(izta: Izta): Promise<void> {
+  const { givenDatabase, schema } = configOf(izta)
+  await migrate(givenDatabase, { schema, roles: true })
+  console.log(`Granted ${schema}_enqueue, ${schema}_run and ${schema}_read what each needs.`)
 }
 
 /** What was applied, a line each. */

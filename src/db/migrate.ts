@@ -10,6 +10,11 @@ import { isDatabaseError } from './transient.ts'
 
 export interface MigrateOptions {
   readonly schema: string
+  /**
+   * Makes the roles of `migrations/roles.sql`. Where they have been made for this schema, they follow each migration
+   * without it. @default false
+   */
+  readonly roles?: boolean
   /** Holds `NNNN_verb_object.sql`, and ends in a slash. @internal */
   readonly folder?: URL
 }
@@ -59,6 +64,9 @@ export async function migrate(database: Database, options: MigrateOptions): Prom
   for (const migration of pending) {
     await apply(database, options.schema, migration, migrations)
   }
+  if (options.roles === true || (await hasRoles(database, migrations, options.schema))) {
+    await grantRoles(database, options.schema)
+  }
   return { applied: pending.map(({ name }) => name) }
 }
 
@@ -78,6 +86,31 @@ async function apply(database: Database, schema: string, migration: Migration, a
     }))
     if (!applied.includes(migration.name)) throw failedMigration(migration, error)
   }
+}
+
+// Whether the roles may use the schema, and the user may grant what is in it. Reads catalogs of a few rows.
+const rolesInUse = `
+select exists (
+  select from pg_catalog.pg_roles r
+  join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) 'izta'::pg_catalog.regnamespace
+  join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) 'izta.migration'::pg_catalog.regclass
+  where r.rolname operator(pg_catalog.=) pg_catalog.concat(n.nspname, '_run')::pg_catalog.name
+    and pg_catalog.has_schema_privilege(r.oid, n.oid, 'usage') and pg_catalog.pg_has_role(c.relowner, 'usage')) as used`
+
+async function hasRoles(
+  database: Database,
+  migrations: readonly Migration[],
+  schema: string,
+): Promise<boolean> {
+  if (migrations.length === 0) return false
+  const statement = { text: bindSchema(rolesInUse, schema), values: [] }
+  const { rows } = await repeat(database, systemClock, () => statement)
+  return rows[0]?.['used'] === 't'
+}
+
+async function grantRoles(database: Database, schema: string): Promise<void> {
+  const text = bindSchema(await readFile(new URL('roles.sql', packagedMigrations), 'utf8'), schema)
+  await repeat(database, systemClock, () => ({ text, values: [] }))
 }
 
 async function readState(
@@ -148,6 +181,8 @@ function applyStatement(schema: string, { id, name, text, checksum, breaking }: 
   const table = bindSchema('izta.migration', schema)
   const body = `
 begin
+  -- Whoever migrates may do much: nothing here is looked up where others may create objects.
+  perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   perform pg_advisory_xact_lock(${lockKey(schema)});
   if not exists (select from pg_catalog.pg_namespace where nspname = ${literal(schema)}) then
     create schema ${bindSchema('izta', schema)};

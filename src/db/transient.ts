@@ -46,6 +46,12 @@ const verdicts = {
     what: 'refused access',
     advice: 'check user, password, database name and privileges',
   },
+  privilege: {
+    code: 'database-access',
+    kind: 'access',
+    what: 'does not let its user do this',
+    advice: 'grant the privilege, or a role that `izta migrate --roles` makes',
+  },
   notMigrated: {
     code: 'not-migrated',
     kind: 'not-migrated',
@@ -108,7 +114,7 @@ const bySqlState: Readonly<Record<string, Verdict>> = {
   '3F000': verdicts.notMigrated,
   '40001': verdicts.serialization,
   '40P01': verdicts.deadlock,
-  '42501': verdicts.access,
+  '42501': verdicts.privilege,
   '42703': verdicts.notMigrated,
   '42883': verdicts.notMigrated,
   '42P01': verdicts.notMigrated,
