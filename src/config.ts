@@ -1,5 +1,5 @@
 // Options → resolved configuration. The only reader of process.env.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { systemClock, type Clock } from './clock.ts'
 import { inSchema, type Database } from './db/database.ts'
 import { defaults } from './defaults.ts'
@@ -7,7 +7,7 @@ import { DefinitionError } from './errors.ts'
 import { isImplemented, isJob, type AnyJob } from './job/job.ts'
 import type { Schedule } from './job/schedule.ts'
 import { consoleLogger, scoped, type Logger } from './log.ts'
-import { checkOptions, nameSchema } from './options.ts'
+import { checkOptions, intFrom, nameSchema } from './options.ts'
 import { tellTooNew } from './store/version.ts'
 import { createEvents, measured, type Events } from './telemetry.ts'
 import { noTracing, type Tracing } from './tracing.ts'
@@ -95,55 +95,58 @@ export function configOf(izta: Configured): ResolvedConfig {
 export const withConfig = <T extends object>(object: T, config: ResolvedConfig): T & Configured =>
   Object.assign(object, { [configKey]: config })
 
-const bytes = z
-  .int()
-  .min(1)
-  .max(64 * 1024 * 1024)
+const bytes = intFrom(1, 64 * 1024 * 1024)
 const iztaOptions = z.strictObject({
   database: thing<Database>('a database adapter, such as pgDatabase(url) of izta/pg', 'query'),
   jobs: z
-    .array(z.custom<AnyJob>(isJob).describe('what defineJob or implementJob returns'))
-    .describe('an array of jobs'),
-  schedules: z
-    .array(
-      z
-        .custom<Schedule>((value) => isObject(value) && value['kind'] === 'schedule')
-        .describe('what defineSchedule returns'),
-    )
-    .describe('an array of schedules')
-    .optional(),
-  schema: z
-    .string()
-    .regex(/^(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}$/i)
-    .describe('1 to 63 of A–Z a–z 0–9 _, starting neither with a digit nor with pg_, which Postgres reserves')
-    .default(defaults.schema),
-  app: nameSchema.optional(),
-  deployedAt: z.date().optional(),
-  payloadLimitBytes: bytes.default(defaults.payloadLimitBytes),
-  resultLimitBytes: bytes.default(defaults.resultLimitBytes),
-  wake: thing<Wake>('an object with the method wake', 'wake').optional(),
-  log: thing<Logger>(
-    'an object with the methods debug, info, warn and error',
-    'debug',
-    'info',
-    'warn',
-    'error',
-  ).optional(),
-  logMessages: z.boolean().default(true),
-  tracing: thing<Tracing>(
-    'openTelemetry(…) of izta/opentelemetry, or an object with the methods enqueue, current and run',
-    'enqueue',
-    'current',
-    'run',
-  ).default(noTracing),
-  clock: thing<Clock>('an object with the methods now and after', 'now', 'after').optional(),
+    .array(z.custom<AnyJob>(isJob).check(z.describe('what defineJob or implementJob returns')))
+    .check(z.describe('an array of jobs')),
+  schedules: z.optional(
+    z
+      .array(
+        z
+          .custom<Schedule>((value) => isObject(value) && value['kind'] === 'schedule')
+          .check(z.describe('what defineSchedule returns')),
+      )
+      .check(z.describe('an array of schedules')),
+  ),
+  schema: z._default(
+    z
+      .string()
+      .check(
+        z.regex(/^(?!pg_)[A-Za-z_][A-Za-z0-9_]{0,62}$/i),
+        z.describe(
+          '1 to 63 of A–Z a–z 0–9 _, starting neither with a digit nor with pg_, which Postgres reserves',
+        ),
+      ),
+    defaults.schema,
+  ),
+  app: z.optional(nameSchema),
+  deployedAt: z.optional(z.date()),
+  payloadLimitBytes: z._default(bytes, defaults.payloadLimitBytes),
+  resultLimitBytes: z._default(bytes, defaults.resultLimitBytes),
+  wake: z.optional(thing<Wake>('an object with the method wake', 'wake')),
+  log: z.optional(
+    thing<Logger>('an object with the methods debug, info, warn and error', 'debug', 'info', 'warn', 'error'),
+  ),
+  logMessages: z._default(z.boolean(), true),
+  tracing: z._default(
+    thing<Tracing>(
+      'openTelemetry(…) of izta/opentelemetry, or an object with the methods enqueue, current and run',
+      'enqueue',
+      'current',
+      'run',
+    ),
+    noTracing,
+  ),
+  clock: z.optional(thing<Clock>('an object with the methods now and after', 'now', 'after')),
 })
 
 /** A schema of whatever has these methods. */
 function thing<T>(description: string, ...methods: string[]) {
   const fits = (value: unknown) =>
     isObject(value) && methods.every((method) => typeof value[method] === 'function')
-  return z.custom<T>(fits).describe(description)
+  return z.custom<T>(fits).check(z.describe(description))
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -14,7 +14,7 @@ import {
   type SpanContext,
   type Tracer,
 } from '@opentelemetry/api'
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { IztaError } from './errors.ts'
 import { checkOptions } from './options.ts'
 import type { SentTask, TracedEnd, Tracing } from './tracing.ts'
@@ -32,11 +32,12 @@ export interface OpenTelemetryOptions {
 }
 
 const openTelemetryOptions = z.strictObject({
-  tracer: z
-    .custom<Tracer>((value) => typeof (value as Partial<Tracer> | null)?.startSpan === 'function')
-    .describe('a tracer of OpenTelemetry')
-    .optional(),
-  relation: z.enum(['parent', 'link']).default('parent'),
+  tracer: z.optional(
+    z
+      .custom<Tracer>((value) => typeof (value as Partial<Tracer> | null)?.startSpan === 'function')
+      .check(z.describe('a tracer of OpenTelemetry')),
+  ),
+  relation: z._default(z.enum(['parent', 'link']), 'parent'),
 })
 
 /**

@@ -1,14 +1,20 @@
 // Turns what zod says of an options object into one izta error that names option, value and range.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { OptionError } from './errors.ts'
 
 /** Names of queues, jobs and schedules. */
 export const namePattern = /^[A-Za-z0-9._:-]{1,100}$/
 export const nameRule = '1 to 100 of A–Z a–z 0–9 . _ : -'
-export const nameSchema = z.string().regex(namePattern).describe(nameRule)
+export const nameSchema = z.string().check(z.regex(namePattern), z.describe(nameRule))
+
+/** A number in this range. */
+export const numberFrom = (min: number, max: number) => z.number().check(z.minimum(min), z.maximum(max))
+
+/** A whole number in this range. */
+export const intFrom = (min: number, max: number) => z.int().check(z.minimum(min), z.maximum(max))
 
 /** Checks `options` and returns what the schema makes of them; `what` starts the error's sentence. */
-export function checkOptions<S extends z.ZodType>(
+export function checkOptions<S extends z.ZodMiniType>(
   what: string,
   schema: S,
   options: unknown,
@@ -60,51 +66,66 @@ export function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 /** What an option takes, in words: its description, else what its kind and range say. */
-function expectation(schema: z.core.$ZodType | undefined): string {
-  if (schema instanceof z.ZodType && schema.description !== undefined) return schema.description
-  if (schema instanceof z.ZodNumber) {
-    const kind = schema.format === 'safeint' ? 'a whole number' : 'a number'
-    return `${kind}${rangeOf(schema.minValue ?? -Infinity, schema.maxValue ?? Infinity)}`
+function expectation(schema: Schema | undefined): string {
+  if (schema === undefined) return 'another value'
+  const description = z.globalRegistry.get(schema)?.description
+  if (description !== undefined) return description
+  const { def } = schema._zod
+  switch (def.type) {
+    case 'number':
+      return `${'format' in def ? 'a whole number' : 'a number'}${rangeOf(def.checks ?? [])}`
+    case 'enum':
+      return Object.values(def.entries).map(showValue).join(' or ')
+    case 'literal':
+      return def.values.map(showValue).join(' or ')
+    case 'boolean':
+      return 'true or false'
+    case 'date':
+      return 'a valid Date'
+    case 'string':
+      return 'text'
+    case 'array':
+      return 'an array'
+    case 'object':
+      return `an object with ${Object.keys(def.shape).join(', ')}`
+    default:
+      return 'another value'
   }
-  if (schema instanceof z.ZodEnum) return schema.options.map(showValue).join(' or ')
-  if (schema instanceof z.ZodLiteral) return [...schema.values].map(showValue).join(' or ')
-  if (schema instanceof z.ZodBoolean) return 'true or false'
-  if (schema instanceof z.ZodDate) return 'a valid Date'
-  if (schema instanceof z.ZodString) return 'text'
-  if (schema instanceof z.ZodArray) return 'an array'
-  if (schema instanceof z.ZodObject) return `an object with ${Object.keys(schema.shape).join(', ')}`
-  return 'another value'
 }
 
-function rangeOf(min: number, max: number): string {
-  const [hasMin, hasMax] = [Math.abs(min) < Number.MAX_SAFE_INTEGER, Math.abs(max) < Number.MAX_SAFE_INTEGER]
-  if (hasMin && hasMax) return ` from ${min} to ${max}`
-  return hasMin ? ` of at least ${min}` : hasMax ? ` of at most ${max}` : ''
+function rangeOf(checks: readonly z.core.$ZodCheck[]): string {
+  const bounds = checks.map((check) => (check as z.core.$ZodChecks)._zod.def)
+  const min = bounds.find((bound) => bound.check === 'greater_than')?.value as number | undefined
+  const max = bounds.find((bound) => bound.check === 'less_than')?.value as number | undefined
+  if (min !== undefined && max !== undefined) return ` from ${min} to ${max}`
+  return min !== undefined ? ` of at least ${min}` : max !== undefined ? ` of at most ${max}` : ''
 }
 
-function schemaAt(
-  schema: z.core.$ZodType | undefined,
-  path: readonly PropertyKey[],
-): z.core.$ZodType | undefined {
-  let found = unwrapped(schema)
+function schemaAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): Schema | undefined {
+  let found: Schema | undefined = unwrapped(schema)
   for (const key of path) {
-    found = unwrapped(found instanceof z.ZodArray ? found.element : shapeOf(found)[String(key)])
+    const next = partOf(found, key)
+    found = next && unwrapped(next)
   }
   return found
 }
 
-/** The schema under defaults and `optional`; the outer description counts. */
-function unwrapped(schema: z.core.$ZodType | undefined): z.core.$ZodType | undefined {
-  while (
-    schema instanceof z.ZodOptional ||
-    schema instanceof z.ZodDefault ||
-    schema instanceof z.ZodPrefault
-  ) {
-    schema = schema.unwrap()
-  }
-  return schema
+function partOf(schema: Schema | undefined, key: PropertyKey): z.core.$ZodType | undefined {
+  return schema?._zod.def.type === 'array' ? schema._zod.def.element : shapeOf(schema)[String(key)]
 }
 
-function shapeOf(schema: z.core.$ZodType | undefined): Record<string, z.core.$ZodType | undefined> {
-  return schema instanceof z.ZodObject ? schema.shape : {}
+/** The schema under defaults and `optional`; the inner description counts. */
+function unwrapped(schema: z.core.$ZodType): Schema {
+  let found = schema as Schema
+  for (;;) {
+    const { def } = found._zod
+    if (def.type !== 'optional' && def.type !== 'default' && def.type !== 'prefault') return found
+    found = def.innerType as Schema
+  }
 }
+
+const shapeOf = (schema: Schema | undefined): z.core.$ZodShape =>
+  schema?._zod.def.type === 'object' ? schema._zod.def.shape : {}
+
+/** Any schema, told from others by `_zod.def.type`. */
+type Schema = z.core.$ZodTypes

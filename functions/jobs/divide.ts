@@ -1,5 +1,5 @@
 // Divides two numbers: a job with a result and a declared error.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { defineJob } from '../../src/index.ts'
 
 export const divide = defineJob({

@@ -1,5 +1,5 @@
 // Sets the alarm for what is due next: arm first, record second. docs/waking.md explains the protocol.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import type { ResolvedConfig } from '../config.ts'
 import { repeat } from '../db/repeat.ts'
 import { defaults } from '../defaults.ts'
@@ -14,10 +14,11 @@ import {
 import type { Alarm } from '../wake.ts'
 
 /** The option `alarm` of the handlers. */
-export const alarmSchema = z
-  .custom<Alarm>((value) => typeof (value as Alarm | undefined)?.set === 'function')
-  .describe('what alarmWake returns')
-  .optional()
+export const alarmSchema = z.optional(
+  z
+    .custom<Alarm>((value) => typeof (value as Alarm | undefined)?.set === 'function')
+    .check(z.describe('what alarmWake returns')),
+)
 
 export interface ArmOptions {
   /** An alarm goes off after this long even if nothing is due. @default none */

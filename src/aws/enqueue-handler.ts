@@ -1,5 +1,5 @@
 // The enqueue function: the same request by direct invoke or as the POST of a Function URL.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { configOf, type Configured } from '../config.ts'
 import { checkOptions } from '../options.ts'
 import { enqueueRequest, refuse, type EnqueueAnswer } from './enqueue-request.ts'
@@ -30,16 +30,16 @@ export type EnqueueHandler = (
 export const bodyLimitBytes = 6 * 1024 * 1024
 
 const enqueueHandlerOptions = z.strictObject({
-  izta: z.custom<Configured>().describe('what createIzta returns'),
-  path: z.string().startsWith('/').describe('a path that starts with /').default('/'),
+  izta: z.custom<Configured>().check(z.describe('what createIzta returns')),
+  path: z._default(z.string().check(z.startsWith('/'), z.describe('a path that starts with /')), '/'),
 })
 
 /** The parts of payload format 2.0 that count here. */
 const httpEvent = z.object({
-  rawPath: z.string().catch('/'),
+  rawPath: z.catch(z.string(), '/'),
   requestContext: z.object({ http: z.object({ method: z.string() }) }),
-  body: z.string().catch(''),
-  isBase64Encoded: z.boolean().catch(false),
+  body: z.catch(z.string(), ''),
+  isBase64Encoded: z.catch(z.boolean(), false),
 })
 
 /**

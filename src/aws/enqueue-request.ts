@@ -1,5 +1,6 @@
 // A request of the enqueue function: checks all of it, lists everything that is wrong, and enqueues all or nothing.
-import * as z from 'zod'
+import * as z from 'zod/mini'
+import en from 'zod/v4/locales/en.js'
 import { insertTasks } from '../client/enqueue.ts'
 import type { ResolvedConfig } from '../config.ts'
 import { isDatabaseError } from '../db/transient.ts'
@@ -54,18 +55,21 @@ const plainObject = z.custom<Record<string, unknown>>(
 
 const requestSchema = z.strictObject({
   tasks: z.array(
-    z.strictObject({ job: z.string(), payload: z.unknown().optional(), options: plainObject.optional() }),
+    z.strictObject({ job: z.string(), payload: z.optional(z.unknown()), options: z.optional(plainObject) }),
   ),
 })
 
 type RequestedTask = z.output<typeof requestSchema>['tasks'][number]
+
+/** zod/mini has no words of its own. */
+const words = { error: en().localeError }
 
 const shape = '{ tasks: [{ job, payload, options }] }'
 
 /** Never throws. */
 export async function enqueueRequest(config: ResolvedConfig, body: unknown): Promise<EnqueueAnswer> {
   try {
-    const parsed = requestSchema.safeParse(body)
+    const parsed = requestSchema.safeParse(body, words)
     if (!parsed.success) {
       const issues = parsed.error.issues.flatMap(shapeIssues)
       return refuse(400, 'invalid-request', `The request is not of the shape ${shape}.`, { issues })

@@ -1,5 +1,5 @@
 // `izta/remote`: enqueues through the enqueue function, for services without access to the database.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import type { EnqueueItem } from '../client/enqueue.ts'
 import { defaults } from '../defaults.ts'
 import {
@@ -17,7 +17,7 @@ import {
 } from '../errors.ts'
 import type { EnqueueOptions, EnqueueArguments } from '../job/context.ts'
 import { isJob, type AnyJob, type PayloadInput } from '../job/job.ts'
-import { checkOptions } from '../options.ts'
+import { checkOptions, numberFrom } from '../options.ts'
 import { prepareTask } from '../prepare.ts'
 import type { NewTask } from '../store/enqueue.ts'
 import { createAwsApi, type AwsAnswer, type AwsApi, type AwsCredentials, type AwsOptions } from './api.ts'
@@ -74,19 +74,18 @@ export interface RemoteIzta {
 type Item = readonly [job: AnyJob, payload: unknown, options: EnqueueOptions | undefined]
 
 const remoteOptions = z.strictObject({
-  functionName: z.string().min(1).describe('the name or ARN of the enqueue function').optional(),
-  url: z
-    .url({ protocol: /^https?$/ })
-    .describe('the URL of the enqueue function')
-    .optional(),
+  functionName: z.optional(
+    z.string().check(z.minLength(1), z.describe('the name or ARN of the enqueue function')),
+  ),
+  url: z.optional(z.url({ protocol: /^https?$/ }).check(z.describe('the URL of the enqueue function'))),
   jobs: z
-    .array(z.custom<AnyJob>(isJob).describe('what defineJob or implementJob returns'))
-    .describe('an array of jobs'),
-  timeoutSeconds: z.number().min(1).max(900).default(30),
-  region: z.string().optional(),
-  endpoint: z.string().optional(),
-  credentials: z.custom<() => Promise<AwsCredentials> | AwsCredentials>().optional(),
-  api: z.custom<AwsApi>().optional(),
+    .array(z.custom<AnyJob>(isJob).check(z.describe('what defineJob or implementJob returns')))
+    .check(z.describe('an array of jobs')),
+  timeoutSeconds: z._default(numberFrom(1, 900), 30),
+  region: z.optional(z.string()),
+  endpoint: z.optional(z.string()),
+  credentials: z.optional(z.custom<() => Promise<AwsCredentials> | AwsCredentials>()),
+  api: z.optional(z.custom<AwsApi>()),
 })
 
 /** The body of a synchronous invocation: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */
@@ -216,10 +215,13 @@ const refusalSchema = z.object({
   error: z.object({
     code: z.string(),
     message: z.string(),
-    retryable: z.boolean().default(false),
-    issues: z
-      .array(z.object({ index: z.int().optional(), path: z.string(), code: z.string(), message: z.string() }))
-      .default([]),
+    retryable: z._default(z.boolean(), false),
+    issues: z._default(
+      z.array(
+        z.object({ index: z.optional(z.int()), path: z.string(), code: z.string(), message: z.string() }),
+      ),
+      [],
+    ),
   }),
 })
 type Refusal = z.output<typeof refusalSchema>['error']

@@ -1,11 +1,11 @@
 // The runner function: one run an invocation, which leaves before the deadline or when nothing is due.
 import type { Context } from 'aws-lambda'
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { configOf, type Configured, type ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import { isImplemented } from '../job/job.ts'
 import { readableMessage } from '../job/json.ts'
-import { checkOptions, nameSchema } from '../options.ts'
+import { checkOptions, intFrom, nameSchema, numberFrom } from '../options.ts'
 import { deadlineAfter, type Deadline } from '../runner/deadline.ts'
 import { linger } from '../runner/linger.ts'
 import { warnOfMissingHandlers } from '../runner/missing.ts'
@@ -66,18 +66,19 @@ export interface RunnerEnvironment {
 }
 
 const runnerHandlerOptions = z.strictObject({
-  izta: z.custom<Configured>().describe('what createIzta returns'),
-  queues: z.array(nameSchema).default([]),
-  concurrency: z.int().min(1).max(10_000).default(defaults.runner.concurrency),
-  lingerSeconds: z.number().min(0).max(900).default(defaults.runner.lingerSeconds),
+  izta: z.custom<Configured>().check(z.describe('what createIzta returns')),
+  queues: z._default(z.array(nameSchema), []),
+  concurrency: z._default(intFrom(1, 10_000), defaults.runner.concurrency),
+  lingerSeconds: z._default(numberFrom(0, 900), defaults.runner.lingerSeconds),
   alarm: alarmSchema,
-  metrics: z.boolean().default(isLambda),
-  exit: z
-    .custom<(code: number) => void>((value) => typeof value === 'function', 'expected a function')
-    .default(() => (code: number) => process.exit(code)),
+  metrics: z._default(z.boolean(), isLambda),
+  exit: z._default(
+    z.custom<(code: number) => void>((value) => typeof value === 'function', 'expected a function'),
+    () => (code: number) => process.exit(code),
+  ),
 })
 
-const runnerEvent = z.object({ hops: z.int().min(0).catch(0) }).catch({ hops: 0 })
+const runnerEvent = z.catch(z.object({ hops: z.catch(z.int().check(z.minimum(0)), 0) }), { hops: 0 })
 
 /**
  * The handler that claims due tasks, runs them and settles them, until nothing is due or the deadline is near. Any

@@ -1,8 +1,8 @@
 // The scheduler function: one tick an invocation, and in sleepy mode the alarm for the next.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { configOf, type Configured } from '../config.ts'
 import { defaults } from '../defaults.ts'
-import { checkOptions } from '../options.ts'
+import { checkOptions, numberFrom } from '../options.ts'
 import { tick, type TickSummary } from '../scheduler.ts'
 import type { Alarm } from '../wake.ts'
 import { alarmSchema, armNext } from './arm.ts'
@@ -30,10 +30,10 @@ export interface SchedulerHandlerOptions {
 export type SchedulerHandler = (event?: unknown, context?: InvocationContext) => Promise<TickSummary>
 
 const schedulerHandlerOptions = z.strictObject({
-  izta: z.custom<Configured>().describe('what createIzta returns'),
-  lingerSeconds: z.number().min(0).max(900).default(defaults.runner.lingerSeconds),
+  izta: z.custom<Configured>().check(z.describe('what createIzta returns')),
+  lingerSeconds: z._default(numberFrom(0, 900), defaults.runner.lingerSeconds),
   alarm: alarmSchema,
-  metrics: z.boolean().default(isLambda),
+  metrics: z._default(z.boolean(), isLambda),
 })
 
 /**

@@ -1,5 +1,6 @@
 // The deployed functions of a stack, their limits and the account's: facts for `izta doctor --stack`.
-import * as z from 'zod'
+import * as z from 'zod/mini'
+import en from 'zod/v4/locales/en.js'
 import type { AwsApi } from '../aws/api.ts'
 import { IztaError } from '../errors.ts'
 
@@ -23,16 +24,16 @@ export interface RunnerFunction {
 }
 
 const functionPage = z.object({
-  NextMarker: z.string().nullish(),
+  NextMarker: z.nullish(z.string()),
   Functions: z.array(
     z.object({
       FunctionName: z.string(),
       Timeout: z.number(),
-      Environment: z.object({ Variables: z.record(z.string(), z.string()).default({}) }).nullish(),
+      Environment: z.nullish(z.object({ Variables: z._default(z.record(z.string(), z.string()), {}) })),
     }),
   ),
 })
-const concurrency = z.object({ ReservedConcurrentExecutions: z.number().nullish() })
+const concurrency = z.object({ ReservedConcurrentExecutions: z.nullish(z.number()) })
 const accountSettings = z.object({
   AccountLimit: z.object({ ConcurrentExecutions: z.number(), UnreservedConcurrentExecutions: z.number() }),
 })
@@ -46,9 +47,9 @@ const queuesVariable = 'IZTA_QUEUES'
  * @throws {AwsError}
  */
 export async function gatherStackFacts(aws: AwsApi, stack: string): Promise<StackFacts> {
-  async function get<T>(path: string, schema: z.ZodType<T>): Promise<T> {
+  async function get<T>(path: string, schema: z.ZodMiniType<T>): Promise<T> {
     const { body } = await aws({ service: 'lambda', method: 'GET', path })
-    const parsed = schema.safeParse(body)
+    const parsed = schema.safeParse(body, { error: en().localeError })
     if (parsed.success) return parsed.data
     throw new IztaError(
       'unexpected-answer',

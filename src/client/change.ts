@@ -1,5 +1,5 @@
 // Changes what is stored: cancel and retry of tasks, pause and resume of queues.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import type { ResolvedConfig } from '../config.ts'
 import { isDatabaseError } from '../db/transient.ts'
 import { repeat } from '../db/repeat.ts'
@@ -77,7 +77,7 @@ export interface Changing {
   wake(queue: string): Promise<void>
 }
 
-const retryOptions = z.strictObject({ force: z.boolean().default(false) })
+const retryOptions = z.strictObject({ force: z._default(z.boolean(), false) })
 const attempts = 10
 const uniqueViolation = '23505'
 

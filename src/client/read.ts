@@ -1,12 +1,12 @@
 // Reads tasks back: one, many, counts, and waiting for an end.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { pause } from '../clock.ts'
 import type { ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import { JobMismatchError, OptionError, WaitTimeoutError, StateError } from '../errors.ts'
 import { isJob, type AnyJob } from '../job/job.ts'
 import { taskStatuses, type EndedTask, type Task, type TaskStatus } from '../job/task.ts'
-import { checkOptions, namePattern, nameSchema, showValue } from '../options.ts'
+import { checkOptions, intFrom, namePattern, nameSchema, numberFrom, showValue } from '../options.ts'
 import { uuidPattern } from '../prepare.ts'
 import {
   countsStatement,
@@ -110,20 +110,21 @@ export interface Reading {
 const longestPageBytes = 32 * 1024 * 1024
 
 const listOptions = z.strictObject({
-  status: z.enum(taskStatuses).optional(),
-  queue: nameSchema.optional(),
-  job: z
-    .custom<AnyJob | string>(
-      (value) => isJob(value) || (typeof value === 'string' && namePattern.test(value)),
-    )
-    .describe('a job, or the id of one')
-    .optional(),
-  pageSize: z.int().min(1).max(1000).default(defaults.list.pageSize),
-  cursor: z.string().regex(uuidPattern).describe('the id of a task, a UUID').optional(),
+  status: z.optional(z.enum(taskStatuses)),
+  queue: z.optional(nameSchema),
+  job: z.optional(
+    z
+      .custom<AnyJob | string>(
+        (value) => isJob(value) || (typeof value === 'string' && namePattern.test(value)),
+      )
+      .check(z.describe('a job, or the id of one')),
+  ),
+  pageSize: z._default(intFrom(1, 1000), defaults.list.pageSize),
+  cursor: z.optional(z.string().check(z.regex(uuidPattern), z.describe('the id of a task, a UUID'))),
 })
-const countsOptions = z.strictObject({ since: z.date().optional() })
+const countsOptions = z.strictObject({ since: z.optional(z.date()) })
 const waitOptions = z.strictObject({
-  timeoutSeconds: z.number().min(0).max(86_400).default(defaults.wait.timeoutSeconds),
+  timeoutSeconds: z._default(numberFrom(0, 86_400), defaults.wait.timeoutSeconds),
 })
 
 export function createReading(config: ResolvedConfig): Reading {

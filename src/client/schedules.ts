@@ -1,6 +1,6 @@
 // Schedules by API: see, pause, trigger, preview, and make dynamic ones.
 import { uuidv7 } from 'uuidv7'
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import type { ResolvedConfig } from '../config.ts'
 import type { Statement } from '../db/database.ts'
 import { OptionError, StateError } from '../errors.ts'
@@ -132,4 +132,4 @@ export function createSchedules(config: ResolvedConfig): Schedules {
   }
 }
 
-const removeOptions = z.strictObject({ app: nameSchema.optional() })
+const removeOptions = z.strictObject({ app: z.optional(nameSchema) })

@@ -1,5 +1,5 @@
 // Cron expressions: what may be written, and the five fields it comes to.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { DefinitionError } from '../errors.ts'
 import { checkOptions, showValue } from '../options.ts'
 
@@ -92,12 +92,12 @@ function splitFields(shown: string, cron: string): string[] {
   )
 }
 
-const cronField = z
-  .union(
-    [z.int(), z.array(z.int()).min(1), z.string()],
+const cronField = z.optional(
+  z.union(
+    [z.int(), z.array(z.int()).check(z.minLength(1)), z.string()],
     "expected a number, several, or the field's cron text",
-  )
-  .optional()
+  ),
+)
 const cronFields = z.strictObject({
   minute: cronField,
   hour: cronField,

@@ -1,9 +1,9 @@
 // Jobs: the definition of a kind of work, its schemas, handler and defaults.
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { defaults } from '../defaults.ts'
 import { DefinitionError } from '../errors.ts'
-import { checkOptions, nameSchema, showValue } from '../options.ts'
+import { checkOptions, intFrom, nameSchema, numberFrom, showValue } from '../options.ts'
 import { backoffSchema, type BackoffOptions } from './retry.ts'
 import type { JobContext } from './context.ts'
 import type { AnyJob, JobDefinition, Schema, SchemaOutput } from './definition.ts'
@@ -90,30 +90,30 @@ export interface Job<
   run(payload: SchemaOutput<P>, ctx: JobContext<E>): HandlerResult<R> | Promise<HandlerResult<R>>
 }
 
-const days = z.number().min(0).max(36_500)
+const days = numberFrom(0, 36_500)
 const jobOptions = z.strictObject({
   id: nameSchema,
-  name: z.string().min(1).max(200).describe('1 to 200 characters of text').optional(),
-  payload: z.unknown().optional(),
-  result: z.unknown().optional(),
-  error: z.unknown().optional(),
-  queue: nameSchema.default(defaults.queue),
-  priority: z.int().min(0).max(9).default(defaults.priority),
-  maxAttempts: z.int().min(1).max(32_767).default(defaults.maxAttempts),
-  maxLosses: z.int().min(1).max(32_767).default(defaults.maxLosses),
-  timeoutSeconds: z.number().min(1).max(86_400).default(defaults.timeoutSeconds),
+  name: z.optional(
+    z.string().check(z.minLength(1), z.maxLength(200), z.describe('1 to 200 characters of text')),
+  ),
+  payload: z.optional(z.unknown()),
+  result: z.optional(z.unknown()),
+  error: z.optional(z.unknown()),
+  queue: z._default(nameSchema, defaults.queue),
+  priority: z._default(intFrom(0, 9), defaults.priority),
+  maxAttempts: z._default(intFrom(1, 32_767), defaults.maxAttempts),
+  maxLosses: z._default(intFrom(1, 32_767), defaults.maxLosses),
+  timeoutSeconds: z._default(numberFrom(1, 86_400), defaults.timeoutSeconds),
   backoff: backoffSchema,
-  retention: z
-    .strictObject({
-      finishedDays: days.default(defaults.retention.finishedDays),
-      failedDays: days.default(defaults.retention.failedDays),
-      finished: z.literal('none').optional(),
-    })
-    .prefault({}),
-  run: z
-    .custom((value) => typeof value === 'function')
-    .describe('a function')
-    .optional(),
+  retention: z.prefault(
+    z.strictObject({
+      finishedDays: z._default(days, defaults.retention.finishedDays),
+      failedDays: z._default(days, defaults.retention.failedDays),
+      finished: z.optional(z.literal('none')),
+    }),
+    {},
+  ),
+  run: z.optional(z.custom((value) => typeof value === 'function').check(z.describe('a function'))),
 })
 
 const secondsPerDay = 86_400

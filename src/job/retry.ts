@@ -1,6 +1,7 @@
 // How long a failed task waits before its next attempt.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { defaults } from '../defaults.ts'
+import { numberFrom } from '../options.ts'
 
 /** Exponential delay between attempts: `first × factorⁿ`, capped, with jitter. */
 export interface BackoffOptions {
@@ -25,14 +26,15 @@ export interface Backoff {
   readonly jitter: 'full' | 'none'
 }
 
-export const backoffSchema = z
-  .strictObject({
-    firstSeconds: z.number().min(0).max(86_400).default(defaults.backoff.firstSeconds),
-    factor: z.number().min(1).max(10).default(defaults.backoff.factor),
-    maxSeconds: z.number().min(0).max(2_592_000).default(defaults.backoff.maxSeconds),
-    jitter: z.enum(['full', 'none']).default(defaults.backoff.jitter),
-  })
-  .prefault({})
+export const backoffSchema = z.prefault(
+  z.strictObject({
+    firstSeconds: z._default(numberFrom(0, 86_400), defaults.backoff.firstSeconds),
+    factor: z._default(numberFrom(1, 10), defaults.backoff.factor),
+    maxSeconds: z._default(numberFrom(0, 2_592_000), defaults.backoff.maxSeconds),
+    jitter: z._default(z.enum(['full', 'none']), defaults.backoff.jitter),
+  }),
+  {},
+)
 
 /**
  * The delay in milliseconds before attempt `failedAttempts + 1`.

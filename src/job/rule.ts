@@ -1,5 +1,5 @@
 // Rules: when a schedule's slots are due, as options give it and as its row stores it.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { DefinitionError } from '../errors.ts'
 import { checkOptions, showValue } from '../options.ts'
 import { cronText } from './cron.ts'
@@ -40,7 +40,7 @@ export function makeRule(subject: string, { cron, timeZone, every, anchor }: Rul
 
 const storedRule = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('cron'), cron: z.string(), timeZone: z.string() }),
-  z.strictObject({ type: z.literal('every'), seconds: z.number(), anchorSeconds: z.int().optional() }),
+  z.strictObject({ type: z.literal('every'), seconds: z.number(), anchorSeconds: z.optional(z.int()) }),
 ])
 
 /**
@@ -63,7 +63,7 @@ export function parseRule(value: unknown): ScheduleRule {
 const definitionError = (_: string, message: string) => new DefinitionError(message)
 const refusal = (subject: string, reason: string) => new DefinitionError(`${subject}: ${reason}.`)
 
-const intervalPart = z.int().min(0).default(0)
+const intervalPart = z._default(z.int().check(z.minimum(0)), 0)
 const interval = z.strictObject({
   days: intervalPart,
   hours: intervalPart,

@@ -1,7 +1,7 @@
 // Schedules: when a job is to run by itself, checked where it is defined and stored as plain JSON.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { DefinitionError } from '../errors.ts'
-import { checkOptions, namePattern, nameRule, showValue } from '../options.ts'
+import { checkOptions, intFrom, namePattern, nameRule, showValue } from '../options.ts'
 import type { CronFields } from './cron.ts'
 import type { AnyJob, PayloadInput } from './job.ts'
 import { makeRule, type ScheduleRule } from './rule.ts'
@@ -95,18 +95,18 @@ const subjectOf = (name: unknown) => (typeof name === 'string' ? `Schedule "${na
 const definitionError = (_: string, message: string) => new DefinitionError(message)
 
 const scheduleOptions = z.strictObject({
-  name: z.string().regex(namePattern, `expected ${nameRule}`),
+  name: z.string().check(z.regex(namePattern, `expected ${nameRule}`)),
   job: z.custom<AnyJob>(isJob, 'expected a job made by defineJob'),
-  payload: z.unknown().optional(),
-  queue: z.string().regex(namePattern, `expected ${nameRule}`).optional(),
-  priority: z.int().min(0).max(9).optional(),
-  maxAttempts: z.int().min(1).max(32_767).optional(),
-  missed: z.enum(['once', 'skip', 'all']).default('once'),
-  overlap: z.enum(['allow', 'skip']).default('allow'),
-  cron: z.unknown().optional(),
-  timeZone: z.unknown().optional(),
-  every: z.unknown().optional(),
-  anchor: z.unknown().optional(),
+  payload: z.optional(z.unknown()),
+  queue: z.optional(z.string().check(z.regex(namePattern, `expected ${nameRule}`))),
+  priority: z.optional(intFrom(0, 9)),
+  maxAttempts: z.optional(intFrom(1, 32_767)),
+  missed: z._default(z.enum(['once', 'skip', 'all']), 'once'),
+  overlap: z._default(z.enum(['allow', 'skip']), 'allow'),
+  cron: z.optional(z.unknown()),
+  timeZone: z.optional(z.unknown()),
+  every: z.optional(z.unknown()),
+  anchor: z.optional(z.unknown()),
 })
 
 /**

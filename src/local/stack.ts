@@ -1,6 +1,6 @@
 // The whole of izta on one machine: the handlers of the three functions, with timers and an HTTP server as triggers.
 /// <reference lib="esnext.disposable" preserve="true" />
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { databaseAt } from './database-at.ts'
 import { createEnqueueHandler } from '../aws/enqueue-handler.ts'
 import { createRunnerEnvironment } from '../aws/runner-handler.ts'
@@ -12,7 +12,7 @@ import type { Database } from '../db/database.ts'
 import { defaults } from '../defaults.ts'
 import { DefinitionError } from '../errors.ts'
 import { isImplemented } from '../job/job.ts'
-import { checkOptions, nameSchema } from '../options.ts'
+import { checkOptions, intFrom, nameSchema, numberFrom } from '../options.ts'
 import { deadlineAfter } from '../runner/deadline.ts'
 import { anyQueue } from '../wake.ts'
 import { createAlarm } from './alarm.ts'
@@ -74,20 +74,17 @@ export interface LocalStack {
 }
 
 const runnerSchema = z.strictObject({
-  queues: z.array(nameSchema).default([]),
-  concurrency: z.int().min(1).max(10_000).default(defaults.runner.concurrency),
-  maxRunners: z.int().min(1).max(100).default(2),
-  timeoutSeconds: z.number().min(6).max(86_400).default(900),
-  entry: z
-    .union([z.string(), z.instanceof(URL)])
-    .describe('the path or URL of a file')
-    .optional(),
+  queues: z._default(z.array(nameSchema), []),
+  concurrency: z._default(intFrom(1, 10_000), defaults.runner.concurrency),
+  maxRunners: z._default(intFrom(1, 100), 2),
+  timeoutSeconds: z._default(numberFrom(6, 86_400), 900),
+  entry: z.optional(z.union([z.string(), z.instanceof(URL)]).check(z.describe('the path or URL of a file'))),
 })
 
 const stackSchema = z.strictObject({
-  port: z.int().min(0).max(65_535).default(0),
-  runners: z.array(runnerSchema).prefault([{}]),
-  schedulerSeconds: z.number().min(1).max(3600).default(defaults.server.tickSeconds),
+  port: z._default(intFrom(0, 65_535), 0),
+  runners: z.prefault(z.array(runnerSchema), [{}]),
+  schedulerSeconds: z._default(numberFrom(1, 3600), defaults.server.tickSeconds),
 })
 
 /**

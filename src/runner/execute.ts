@@ -1,5 +1,5 @@
 // One task, from its row to its outcome: check the payload, run the handler, check what it made.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import type { Clock } from '../clock.ts'
 import { defaults } from '../defaults.ts'
 import { IztaError } from '../errors.ts'
@@ -8,7 +8,7 @@ import type { AnyJob, Job } from '../job/job.ts'
 import { decodePayload, encodeJson, readableMessage } from '../job/json.ts'
 import { describeIssues, validate } from '../job/validate.ts'
 import { withFacts, type Logger } from '../log.ts'
-import { checkOptions } from '../options.ts'
+import { checkOptions, numberFrom } from '../options.ts'
 import { prepareTask, type Prepared } from '../prepare.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import type { Tracing } from '../tracing.ts'
@@ -161,8 +161,8 @@ const taskInfo = (task: ClaimedTask): JobContext['task'] => ({
 })
 
 const failOptionsSchema = z.strictObject({
-  retry: z.boolean().optional(),
-  retryAfterSeconds: z.number().min(0).max(2_592_000).optional(),
+  retry: z.optional(z.boolean()),
+  retryAfterSeconds: z.optional(numberFrom(0, 2_592_000)),
 })
 
 /** What `ctx.fail` throws. */

@@ -1,10 +1,10 @@
 // A runner that stays: on a server, in a test, in a development process. Works in terms, since nothing kills it.
 /// <reference lib="esnext.disposable" preserve="true" />
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { configOf, type Configured } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import { readableMessage } from '../job/json.ts'
-import { checkOptions, nameSchema } from '../options.ts'
+import { checkOptions, intFrom, nameSchema, numberFrom } from '../options.ts'
 import { tick } from '../scheduler.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import { anyQueue } from '../wake.ts'
@@ -51,19 +51,20 @@ export interface Runner {
 }
 
 const runnerOptions = z.strictObject({
-  queues: z.array(nameSchema).default([]),
-  concurrency: z.int().min(1).max(10_000).default(defaults.runner.concurrency),
-  scheduler: z.boolean().default(false),
-  pollSeconds: z.number().min(0.1).max(3600).default(defaults.server.pollSeconds),
-  termSeconds: z.number().min(30).max(86_400).default(defaults.server.termSeconds),
-  onStuck: z
-    .custom<NonNullable<RunnerOptions['onStuck']>>((value) => typeof value === 'function')
-    .describe('a function')
-    .optional(),
-  exitWhenStuck: z.boolean().default(false),
+  queues: z._default(z.array(nameSchema), []),
+  concurrency: z._default(intFrom(1, 10_000), defaults.runner.concurrency),
+  scheduler: z._default(z.boolean(), false),
+  pollSeconds: z._default(numberFrom(0.1, 3600), defaults.server.pollSeconds),
+  termSeconds: z._default(numberFrom(30, 86_400), defaults.server.termSeconds),
+  onStuck: z.optional(
+    z
+      .custom<NonNullable<RunnerOptions['onStuck']>>((value) => typeof value === 'function')
+      .check(z.describe('a function')),
+  ),
+  exitWhenStuck: z._default(z.boolean(), false),
 })
 const stopOptions = z.strictObject({
-  timeoutSeconds: z.number().min(0).max(86_400).default(defaults.server.stopSeconds),
+  timeoutSeconds: z._default(numberFrom(0, 86_400), defaults.server.stopSeconds),
 })
 
 /**

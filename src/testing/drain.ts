@@ -1,8 +1,8 @@
 // Runs in a test what is due, and returns when nothing is.
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { configOf, type Configured } from '../config.ts'
 import { defaults } from '../defaults.ts'
-import { checkOptions, nameSchema } from '../options.ts'
+import { checkOptions, intFrom, nameSchema } from '../options.ts'
 import { deadlineAfter, longestTimeout } from '../runner/deadline.ts'
 import { createPlaces } from '../runner/places.ts'
 import type { RunSummary } from '../runner/report.ts'
@@ -20,9 +20,9 @@ export interface DrainOptions {
 }
 
 const drainOptions = z.strictObject({
-  queues: z.array(nameSchema).default([]),
-  concurrency: z.int().min(1).max(10_000).default(defaults.runner.concurrency),
-  schedules: z.boolean().default(false),
+  queues: z._default(z.array(nameSchema), []),
+  concurrency: z._default(intFrom(1, 10_000), defaults.runner.concurrency),
+  schedules: z._default(z.boolean(), false),
 })
 
 /**
