@@ -11,6 +11,7 @@ export default defineConfig({
       { find: /^izta\/lambda$/, replacement: source('aws/lambda.ts') },
       { find: /^izta\/local$/, replacement: source('local/index.ts') },
       { find: /^izta\/neon$/, replacement: source('db/adapters/neon.ts') },
+      { find: /^izta\/neon-socket$/, replacement: source('db/adapters/neon-socket.ts') },
       { find: /^izta\/opentelemetry$/, replacement: source('opentelemetry.ts') },
       { find: /^izta\/pg$/, replacement: source('db/adapters/pg.ts') },
       { find: /^izta\/remote$/, replacement: source('aws/remote.ts') },

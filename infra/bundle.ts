@@ -14,7 +14,12 @@ const folder = '.build'
 const functions: Readonly<Record<string, number>> = { enqueue: 250_000, runner: 400_000, scheduler: 400_000 }
 
 /** The conditions of `#database` in functions/package.json, with what each may add to the limits, in bytes. */
-const adapters: Readonly<Record<string, number>> = { pg: 0, neon: 85_000 }
+const adapters: Readonly<Record<string, number>> = {
+  pg: 0,
+  rds: 0,
+  neon: 85_000,
+  'neon-socket': 85_000,
+}
 
 export interface BundleSize {
   readonly name: string

@@ -72,9 +72,10 @@ function install(tarball: string): void {
 
 const program = `
 import { createIzta, defineJob, defineSchedule, IztaError, startRunner, type EndedTask, type Izta } from 'izta'
-import { createEnqueueHandler, createRunnerHandler, createSchedulerHandler } from 'izta/lambda'
+import { createEnqueueHandler, createRunnerHandler, createSchedulerHandler, rdsToken } from 'izta/lambda'
 import { startLocalStack } from 'izta/local'
 import { neonDatabase } from 'izta/neon'
+import { neonSocketDatabase } from 'izta/neon-socket'
 import { pgDatabase } from 'izta/pg'
 import { createTestClock, drain, runJob } from 'izta/testing'
 import * as z from 'zod'
@@ -101,21 +102,23 @@ export async function half(): Promise<number | string> {
 // @ts-expect-error -- the payload is typed
 void (() => izta.enqueue(divide, { numerator: 'one' }))
 
+export const database = pgDatabase({ connectionString: 'postgres://izta@localhost/app', password: rdsToken() })
 export const handlers = [createEnqueueHandler({ izta }), createRunnerHandler({ izta }), createSchedulerHandler({ izta })]
-export { createTestClock, drain, IztaError, neonDatabase, runJob, startLocalStack, startRunner }
+export { createTestClock, drain, IztaError, neonDatabase, neonSocketDatabase, runJob, startLocalStack, startRunner }
 `
 
 /** What needs no types of Node: `@types/aws-lambda`, behind `izta/lambda`, does. */
 const withoutNodeTypes = `
 import { createIzta, startRunner, type Izta, type Runner } from 'izta'
 import { neonDatabase } from 'izta/neon'
+import { neonSocketDatabase } from 'izta/neon-socket'
 import { pgDatabase } from 'izta/pg'
 import { createRemoteIzta } from 'izta/remote'
 import { createTestClock } from 'izta/testing'
 
 export const izta: Izta = createIzta({ database: pgDatabase('postgres://localhost/app'), jobs: [] })
 export const runner: Runner = startRunner(izta)
-export { createTestClock, neonDatabase, createRemoteIzta }
+export { createTestClock, neonDatabase, neonSocketDatabase, createRemoteIzta }
 `
 
 /** Strictest settings, declarations of dependencies included. */

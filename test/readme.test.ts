@@ -41,10 +41,11 @@ declare global {
   const { implementJob, defineJob, defineSchedule, createIzta, startRunner, IztaError }: typeof izta_
   const { createTestClock, drain, runJob }: typeof testing
   const { createEnqueueHandler, createRemoteIzta, createRunnerHandler, createSchedulerHandler }: typeof lambda
-  const { alarmWake, invokeWake, secretDatabase }: typeof lambda
+  const { alarmWake, invokeWake, rdsToken, secretDatabase }: typeof lambda
   const { startLocalStack }: typeof import('izta/local')
   const { pgDatabase }: typeof import('izta/pg')
   const { neonDatabase }: typeof import('izta/neon')
+  const { neonSocketDatabase }: typeof import('izta/neon-socket')
   const { expect, test }: typeof vitest
 }`
 

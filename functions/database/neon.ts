@@ -1,4 +1,4 @@
-// Neon over HTTP: the adapter of deployments with `database: neon`.
+// Neon over HTTP: the adapter of deployments with `databaseAdapter: neon`.
 import { neonDefaults } from '../../src/db/adapters/neon.ts'
 
 export { neonDatabase as openDatabase } from '../../src/db/adapters/neon.ts'

@@ -74,7 +74,7 @@ export type AwsApi = (request: AwsRequest) => Promise<AwsAnswer>
 const firstPauseMs = 100
 
 export function createAwsApi(options: AwsOptions = {}): AwsApi {
-  const region = options.region ?? environment('AWS_REGION') ?? environment('AWS_DEFAULT_REGION')
+  const region = options.region ?? environmentRegion()
   const endpoint = options.endpoint ?? environment('AWS_ENDPOINT_URL')
   const credentials = options.credentials ?? environmentCredentials
 
@@ -143,7 +143,9 @@ function readAnswer(
   })
 }
 
-function environmentCredentials(): AwsCredentials {
+export const environmentRegion = () => environment('AWS_REGION') ?? environment('AWS_DEFAULT_REGION')
+
+export function environmentCredentials(): AwsCredentials {
   const accessKeyId = environment('AWS_ACCESS_KEY_ID')
   const secretAccessKey = environment('AWS_SECRET_ACCESS_KEY')
   if (accessKeyId === undefined || secretAccessKey === undefined) {
@@ -155,7 +157,7 @@ function environmentCredentials(): AwsCredentials {
   return { accessKeyId, secretAccessKey, sessionToken: environment('AWS_SESSION_TOKEN') }
 }
 
-const withoutUndefined = ({ accessKeyId, secretAccessKey, sessionToken }: AwsCredentials) => ({
+export const withoutUndefined = ({ accessKeyId, secretAccessKey, sessionToken }: AwsCredentials) => ({
   accessKeyId,
   secretAccessKey,
   ...(sessionToken === undefined ? {} : { sessionToken }),

@@ -8,6 +8,7 @@ export {
   type EnqueueHttpResponse,
 } from './enqueue-handler.ts'
 export { invokeWake, type InvokeWakeOptions } from './invoke-wake.ts'
+export { rdsToken, type RdsConnection, type RdsTokenOptions } from './rds-token.ts'
 export { secretDatabase, type SecretDatabaseOptions } from './secret.ts'
 export type { EnqueueAnswer, EnqueueIssue } from './enqueue-request.ts'
 export {

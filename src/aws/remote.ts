@@ -255,6 +255,7 @@ function errorOf({ code, message, retryable, issues }: Refusal): IztaError {
       return new DatabaseUnreachableError(code, full, { retryable, outcome: 'unknown' })
     case 'database-access':
     case 'database-secret':
+    case 'database-token':
       return new DatabaseAccessError(code, full, { retryable })
     case 'not-migrated':
       return new NotMigratedError(code, full, { retryable })

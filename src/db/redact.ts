@@ -55,5 +55,7 @@ export function fieldOf(error: unknown, field: string): unknown {
 }
 
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  if (error instanceof Error) return error.message
+  // An event without a reason: https://websockets.spec.whatwg.org/#feedback-from-the-protocol
+  return fieldOf(error, 'type') === 'error' ? 'the WebSocket failed' : String(error)
 }

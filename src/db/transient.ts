@@ -167,7 +167,10 @@ const byMessage: readonly (readonly [RegExp, Verdict])[] = [
     /couldn't connect to compute|control plane request failed|cannot connect to server|server login/i,
     verdicts.notConnected,
   ],
-  [/Connection terminated|Query read timeout|Error connecting to database|HTTP status 5\d\d/i, verdicts.lost],
+  [
+    /Connection terminated|Query read timeout|Error connecting to database|HTTP status 5\d\d|WebSocket failed/i,
+    verdicts.lost,
+  ],
 ]
 
 /** A reply that is cut off cannot be parsed, one that comes too late is aborted. */
@@ -181,7 +184,9 @@ export function toDatabaseError(error: unknown, where: string, { sent = true } =
   if (isDatabaseError(error)) return error
   const chain = causesOf(error)
   const sqlState = chain.map(sqlStateOf).find((state) => state !== undefined)
-  const verdict: Verdict = sqlState === undefined ? judgeWithoutState(chain) : judgeState(sqlState, chain)
+  const judged: Verdict = sqlState === undefined ? judgeWithoutState(chain) : judgeState(sqlState, chain)
+  // Lost on the way to a connection is lost before anything was sent.
+  const verdict: Verdict = judged === verdicts.lost && !sent ? verdicts.notConnected : judged
   const errorClass = classOf(verdict.kind)
   const reason = [sqlState ?? chain.map(codeOf).find(Boolean), redact(messageOf(chain.at(-1)))].filter(
     Boolean,

@@ -1,6 +1,6 @@
 import { Pool } from 'pg'
 import { expect, test, vi } from 'vitest'
-import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { pgDatabase, type PgConnection } from '../../src/db/adapters/pg.ts'
 import { DefinitionError } from '../../src/errors.ts'
 import { ask, databaseContract, failure } from '../support/database-contract.ts'
 import { testDatabase } from '../support/database.ts'
@@ -78,6 +78,54 @@ test('a statement without a reply in time has an unknown outcome', async () => {
   })
   await holder.query('select pg_advisory_unlock_all()')
   await database.close?.()
+})
+
+const bareUrl = Object.assign(new URL(url), { password: '' }).href
+const password = decodeURIComponent(new URL(url).password)
+
+test.for([['a text', password] as const, ['a function', async () => password] as const])(
+  'the password may be %s beside a connection string without one',
+  async ([, given]) => {
+    const database = pgDatabase({ connectionString: bareUrl, password: given })
+    expect(await ask(database, 'select 1 as value')).toEqual([{ value: '1' }])
+    await database.close?.()
+  },
+)
+
+test('a password function is asked for each new connection, and told which one', async () => {
+  const { hostname, port, username } = new URL(url)
+  const asked = vi.fn<(connection: PgConnection) => Promise<string>>().mockResolvedValue(password)
+  const database = pgDatabase({ connectionString: bareUrl, password: asked, max: 1 })
+  const [first] = await ask(database, pidStatement)
+  await ask(database, pidStatement)
+  expect(asked).toHaveBeenCalledTimes(1)
+  await failure(database, 'select pg_terminate_backend(pg_backend_pid())')
+  const [second] = await ask(database, pidStatement)
+  expect(second).not.toEqual(first)
+  expect(asked).toHaveBeenCalledTimes(2)
+  expect(asked.mock.lastCall?.[0]).toMatchObject({
+    host: hostname,
+    port: Number(port),
+    user: username,
+    ssl: false,
+  })
+  await database.close?.()
+})
+
+test('a password function that fails is an error before anything is sent', async () => {
+  const database = pgDatabase({
+    connectionString: bareUrl,
+    password: () => Promise.reject(new Error('no key')),
+  })
+  expect(await failure(database, 'select 1')).toMatchObject({ outcome: 'not-applied' })
+  await database.close?.()
+})
+
+test('two passwords are refused at once, and neither is shown', () => {
+  const open = () => pgDatabase({ connectionString: url, password: 'open-sesame' })
+  expect(open).toThrow(DefinitionError)
+  expect(open).not.toThrow(/open-sesame/)
+  expect(open).not.toThrow(password)
 })
 
 test('after close() it says so', async () => {

@@ -2,6 +2,10 @@ import { createServer } from 'node:http'
 import { once } from 'node:events'
 import { runJob } from 'izta/testing'
 import { afterAll, expect, test, vi } from 'vitest'
+import * as neon from '../../functions/database/neon.ts'
+import * as neonSocket from '../../functions/database/neon-socket.ts'
+import * as pg from '../../functions/database/pg.ts'
+import * as rds from '../../functions/database/rds.ts'
 import { testDatabase } from '../support/database.ts'
 
 const { url } = await testDatabase()
@@ -104,6 +108,17 @@ test('sync-feed tells what it fetched, and which failures are worth another atte
     error: { code: 'http-status', status: 503 },
     willRetry: true,
   })
+})
+
+test.for([
+  ['neon', neon],
+  ['neon-socket', neonSocket],
+  ['pg', pg],
+  ['rds', rds],
+] as const)('the adapter %s opens a database at a URL', async ([, { openDatabase, replyLimitBytes }]) => {
+  const database = openDatabase('postgres://app@db.example.com/app?sslmode=verify-full')
+  expect(database.replyLimitBytes).toBe(replyLimitBytes)
+  await database.close?.()
 })
 
 test('without DATABASE_URL the functions say what is missing', async () => {

@@ -1,0 +1,8 @@
+// RDS and Aurora over TCP, as a database user without a password: the adapter of deployments with `databaseAdapter: rds`.
+import { rdsToken } from '../../src/aws/rds-token.ts'
+import { pgDatabase } from '../../src/db/adapters/pg.ts'
+
+export const openDatabase = (connectionString: string) =>
+  pgDatabase({ connectionString, password: rdsToken() })
+
+export const replyLimitBytes: number | undefined = undefined
