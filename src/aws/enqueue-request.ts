@@ -66,20 +66,37 @@ const words = { error: en().localeError }
 
 const shape = '{ tasks: [{ job, payload, options }] }'
 
+/** An answer that lists more would be larger than Lambda carries, and nobody would read it. */
+const listedIssues = 1000
+
+/** What a caller wrote may be as long as the request; with the largest there are it must fit an answer. */
+const shorten = (text: string) => (text.length > 300 ? `${text.slice(0, 299)}…` : text)
+
+const listed = (issues: readonly EnqueueIssue[]): EnqueueIssue[] =>
+  issues
+    .slice(0, listedIssues)
+    .map((issue) => ({ ...issue, path: shorten(issue.path), message: shorten(issue.message) }))
+
+const countTasks = (body: unknown): number =>
+  typeof body === 'object' && body !== null && 'tasks' in body && Array.isArray(body.tasks)
+    ? body.tasks.length
+    : 0
+
 /** Never throws. */
 export async function enqueueRequest(config: ResolvedConfig, body: unknown): Promise<EnqueueAnswer> {
   try {
-    const parsed = requestSchema.safeParse(body, words)
-    if (!parsed.success) {
-      const issues = parsed.error.issues.flatMap(shapeIssues)
-      return refuse(400, 'invalid-request', `The request is not of the shape ${shape}.`, { issues })
-    }
-    const { tasks } = parsed.data
-    if (tasks.length > defaults.tasksPerCall) {
-      const message = `${tasks.length} tasks are above the limit of ${defaults.tasksPerCall} a request: split them.`
+    const count = countTasks(body)
+    // First of all: what a schema says of each of a million things takes longer than a function may.
+    if (count > defaults.tasksPerCall) {
+      const message = `${count} tasks are above the limit of ${defaults.tasksPerCall} a request: split them.`
       return refuse(413, 'too-many-tasks', message)
     }
-    const prepared = await prepareAll(config, tasks)
+    const parsed = requestSchema.safeParse(body, words)
+    if (!parsed.success) {
+      const issues = shapeIssuesOf(parsed.error.issues)
+      return refuse(400, 'invalid-request', `The request is not of the shape ${shape}.`, { issues })
+    }
+    const prepared = await prepareAll(config, parsed.data.tasks)
     if ('error' in prepared) return prepared
     return await insert(config, prepared)
   } catch (error) {
@@ -115,43 +132,43 @@ async function prepareAll(
   config: ResolvedConfig,
   requested: readonly RequestedTask[],
 ): Promise<readonly PreparedTask[] | Refused> {
-  const prepared = await Promise.all(requested.map((task, index) => prepareOne(config, task, index)))
-  const tasks = prepared.flatMap(({ task }) => task ?? [])
-  const issues = [...prepared.flatMap((outcome) => outcome.issues), ...repeatedIds(requested)].toSorted(
-    (one, other) => (one.index ?? 0) - (other.index ?? 0),
+  const found = repeatedIds(requested)
+  const prepared = await Promise.all(
+    requested.map(async (task, index) =>
+      found.length < listedIssues ? prepareOne(config, task, index, found) : undefined,
+    ),
   )
-  if (issues.length === 0) return tasks
+  if (found.length === 0) return prepared.flatMap((task) => task ?? [])
+  const issues = listed(found.toSorted((one, other) => (one.index ?? 0) - (other.index ?? 0)))
   const first = issues.find(({ code }) => code !== 'payload-too-large')
-  const message = `${issues.length} ${issues.length === 1 ? 'thing is' : 'things are'} wrong with the tasks: nothing was stored.`
+  const number = found.length < listedIssues ? `${found.length}` : `${listedIssues} or more`
+  const message = `${number} ${found.length === 1 ? 'thing is' : 'things are'} wrong with the tasks: nothing was stored.`
   if (first === undefined) return refuse(413, 'payload-too-large', message, { issues })
   return refuse(422, first.code, message, { issues })
 }
 
-interface PreparedOne {
-  readonly task?: PreparedTask
-  readonly issues: readonly EnqueueIssue[]
-}
-
-/** The task, or everything that is wrong with it. */
+/** The task; or nothing, with everything that is wrong with it added to what was found. */
 async function prepareOne(
   config: ResolvedConfig,
   requested: RequestedTask,
   index: number,
-): Promise<PreparedOne> {
+  found: EnqueueIssue[],
+): Promise<PreparedTask | undefined> {
   const job = config.jobs.get(requested.job)
   const { options, issues } = readOptions(requested.options ?? {}, index)
   if (job === undefined) {
     const message = `there is no job with the id ${showValue(requested.job)} here: "job" is the id of a definition, not its name.`
-    return { issues: [{ index, path: 'job', code: 'unknown-job', message }, ...issues] }
+    found.push({ index, path: 'job', code: 'unknown-job', message })
   }
+  found.push(...issues)
+  if (job === undefined) return undefined
   try {
-    if (issues.length === 0)
-      return { task: await prepareTask(job, requested.payload, options, config, index), issues }
+    if (issues.length === 0) return await prepareTask(job, requested.payload, options, config, index)
     await preparePayload(job, requested.payload, config, index)
-    return { issues }
   } catch (error) {
-    return { issues: [...issues, ...payloadIssues(error, index)] }
+    found.push(...payloadIssues(error, index))
   }
+  return undefined
 }
 
 function payloadIssues(error: unknown, index: number): EnqueueIssue[] {
@@ -189,6 +206,7 @@ function readOptions(
     return [name, new Date(value as string)]
   })
   for (const [name, value] of entries) {
+    if (issues.length >= listedIssues) break
     if (name === 'runAt' && !(value instanceof Date)) {
       const message = `tasks[${index}]: option "runAt": expected an ISO 8601 instant such as 2026-11-24T10:00:00Z; got ${showValue(value)}.`
       issues.push({ index, path: 'options.runAt', code: 'invalid-option', message })
@@ -213,6 +231,16 @@ function repeatedIds(requested: readonly RequestedTask[]): EnqueueIssue[] {
   })
 }
 
+/** As many as an answer lists. */
+function shapeIssuesOf(issues: readonly z.core.$ZodIssue[]): EnqueueIssue[] {
+  const found: EnqueueIssue[] = []
+  for (const issue of issues) {
+    if (found.length >= listedIssues) break
+    found.push(...shapeIssues(issue))
+  }
+  return listed(found)
+}
+
 /** zod's words for a request of the wrong shape. */
 function shapeIssues(issue: z.core.$ZodIssue): EnqueueIssue[] {
   const [list, index, ...rest] = issue.path
@@ -222,7 +250,7 @@ function shapeIssues(issue: z.core.$ZodIssue): EnqueueIssue[] {
   if (issue.code !== 'unrecognized_keys') {
     return [{ ...position, path: path.join('.'), code: 'invalid-shape', message: issue.message }]
   }
-  return issue.keys.map((key) => ({
+  return issue.keys.slice(0, listedIssues).map((key) => ({
     ...position,
     path: [...path, key].join('.'),
     code: 'unknown-property',

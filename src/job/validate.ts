@@ -21,17 +21,22 @@ export function validate(schema: Schema | undefined, value: unknown): Validated 
   }
 }
 
+/** Of a long list that is all wrong the first say enough; each is put into words, stored and sent. */
+const listedIssues = 100
+
 type StandardResult = Awaited<ReturnType<Schema['~standard']['validate']>>
 
 function read(result: StandardResult, value: unknown): Validated {
   if (result.issues === undefined) return { ok: true, value: result.value }
-  const issues = result.issues.map(({ message, path = [] }) => {
+  const issues = result.issues.slice(0, listedIssues).map(({ message, path = [] }) => {
     const keys = path.map((segment) => (typeof segment === 'object' ? segment.key : segment))
     const got = showValue(valueAt(value, keys))
     // Some libraries say themselves what they got.
     const full = message.includes(got) ? message : `${message.replace(/\.$/, '')}; got ${got}`
     return { path: keys.map(String).join('.'), code: 'schema', message: full }
   })
+  const more = result.issues.length - issues.length
+  if (more > 0) issues.push({ path: '', code: 'schema', message: `and ${more} more` })
   return { ok: false, issues }
 }
 
