@@ -72,13 +72,20 @@ function encryptionHint(url: URL): Verdict | undefined {
 
 const isLocal = (host: string) => ['', 'localhost', '127.0.0.1', '[::1]'].includes(host)
 
+const isPooler = (url: URL) =>
+  isNeonPooler(url) ||
+  ['6432', '6543'].includes(url.port) ||
+  /pgbouncer|pooler/.test(url.hostname) ||
+  url.searchParams.has('pgbouncer')
+
+/** Whether something between functions and server shares its connections: a pooler, or Neon's HTTP. */
+export function sharesConnections(connectionString: string): boolean {
+  const url = URL.parse(connectionString)
+  return url !== null && (isPooler(url) || isNeon(url))
+}
+
 function poolerHint(url: URL): Verdict | undefined {
-  const isPooler =
-    isNeonPooler(url) ||
-    ['6432', '6543'].includes(url.port) ||
-    /pgbouncer|pooler/.test(url.hostname) ||
-    url.searchParams.has('pgbouncer')
-  if (!isPooler) return undefined
+  if (!isPooler(url)) return undefined
   // https://supabase.com/docs/guides/database/connecting-to-postgres
   if (url.hostname.endsWith('.pooler.supabase.com') && url.port !== '6543') {
     return warning(

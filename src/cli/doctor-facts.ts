@@ -11,6 +11,7 @@ import { checkSchema, type SchemaState } from '../db/migrate.ts'
 import { IztaError } from '../errors.ts'
 import type { AnyJob } from '../job/job.ts'
 import { readableMessage } from '../thrown.ts'
+import { nextAlarmStatement, readNextAlarm, type NextAlarm } from '../store/alarms.ts'
 import * as health from '../store/health.ts'
 import * as server from '../store/health-server.ts'
 import type { StackFacts } from './doctor-stack.ts'
@@ -31,6 +32,7 @@ export interface Facts {
   readonly queues?: readonly health.QueueHealth[] | undefined
   readonly jobs?: readonly health.JobHealth[] | undefined
   readonly schedules?: health.ScheduleHealth | undefined
+  readonly alarm?: NextAlarm | undefined
   readonly history?: health.HistoryHealth | undefined
   /** What code defines, as opposed to what the database holds. */
   readonly definitions?: readonly AnyJob[] | undefined
@@ -86,6 +88,7 @@ export async function gatherDatabaseFacts(
     queues: await ask('queues', own, health.queueHealthStatement, health.readQueueHealth),
     jobs: await ask('failures', own, health.jobHealthStatement, health.readJobHealth),
     schedules: await ask('schedules', own, health.scheduleHealthStatement, health.readScheduleHealth),
+    alarm: await ask('alarm', own, nextAlarmStatement, readNextAlarm),
     history: await ask('history', own, health.historyHealthStatement, health.readHistoryHealth),
   }
 }
@@ -125,3 +128,10 @@ export async function attempt<T>(
 
 /** The schema's name as it must be written in SQL. */
 export const quotedSchema = (schemaName: string): string => bindSchema(writtenSchema, schemaName)
+
+/**
+ * Whether alarms start what is due, and no ticks. Without the stack only an alarm that is still to go off tells it: one
+ * that has passed may be of a mode that was given up.
+ */
+export const isSleepy = ({ stack, alarm }: Facts): boolean =>
+  stack?.setsAlarms ?? (alarm?.armedAt !== undefined && alarm.armedAt > alarm.now)

@@ -7,20 +7,29 @@ import { IztaError } from '../errors.ts'
 export interface StackFacts {
   readonly name: string
   readonly runners: readonly RunnerFunction[]
+  /** Functions of izta that are no runners: scheduler and enqueue. */
+  readonly others: readonly StackFunction[]
+  /** Whether functions are told to set alarms, as in sleepy mode. */
+  readonly setsAlarms: boolean
   /** Invocations at once of all functions of the account in this region. */
   readonly accountConcurrency: number
   /** Of these, what no function has reserved. */
   readonly unreservedConcurrency: number
 }
 
-/** A function that has queues. */
-export interface RunnerFunction {
+export interface StackFunction {
   readonly name: string
   readonly timeoutSeconds: number
-  /** Empty for all. */
-  readonly queues: readonly string[]
+  /** `nodejs24.x`; absent for container images. */
+  readonly runtime: string | undefined
   /** Invocations at once; absent when it shares the account's. */
   readonly reservedConcurrency: number | undefined
+}
+
+/** A function that has queues. */
+export interface RunnerFunction extends StackFunction {
+  /** Empty for all. */
+  readonly queues: readonly string[]
 }
 
 const functionPage = z.object({
@@ -29,6 +38,7 @@ const functionPage = z.object({
     z.object({
       FunctionName: z.string(),
       Timeout: z.number(),
+      Runtime: z.nullish(z.string()),
       Environment: z.nullish(z.object({ Variables: z._default(z.record(z.string(), z.string()), {}) })),
     }),
   ),
@@ -38,8 +48,10 @@ const accountSettings = z.object({
   AccountLimit: z.object({ ConcurrentExecutions: z.number(), UnreservedConcurrentExecutions: z.number() }),
 })
 
-/** Runners are told from other functions by the variable with their queues. */
+/** Functions of izta are told from others by their variables, and runners by the one with their queues. */
+const variablePrefix = 'IZTA_'
 const queuesVariable = 'IZTA_QUEUES'
+const alarmVariable = 'IZTA_ALARM_ROLE'
 
 /**
  * Needs lambda:ListFunctions, lambda:GetFunctionConcurrency and lambda:GetAccountSettings.
@@ -56,32 +68,46 @@ export async function gatherStackFacts(aws: AwsApi, stack: string): Promise<Stac
       `AWS lambda ${path} gave an answer of another form: ${z.prettifyError(parsed.error)}`,
     )
   }
-  const found: Omit<RunnerFunction, 'reservedConcurrency'>[] = []
+  async function reservedConcurrencyOf(name: string): Promise<number | undefined> {
+    const path = `/2019-09-30/functions/${encodeURIComponent(name)}/concurrency`
+    return (await get(path, concurrency)).ReservedConcurrentExecutions ?? undefined
+  }
+  const runners: RunnerFunction[] = []
+  const others: StackFunction[] = []
+  let setsAlarms = false
   let marker: string | null | undefined
   do {
     const query = new URLSearchParams({ MaxItems: '50', ...(marker ? { Marker: marker } : {}) })
     const page = await get(`/2015-03-31/functions?${query.toString()}`, functionPage)
-    for (const { FunctionName: name, Timeout: timeoutSeconds, Environment } of page.Functions) {
-      const queues = Environment?.Variables[queuesVariable]
-      if (!name.startsWith(`${stack}-`) || queues === undefined) continue
-      found.push({ name, timeoutSeconds, queues: listOf(queues) })
+    for (const {
+      FunctionName: name,
+      Timeout: timeoutSeconds,
+      Runtime: runtime,
+      Environment,
+    } of page.Functions) {
+      const variables = Environment?.Variables ?? {}
+      if (!name.startsWith(`${stack}-`) || !Object.keys(variables).some(isOurs)) continue
+      const reservedConcurrency = await reservedConcurrencyOf(name)
+      const found = { name, timeoutSeconds, runtime: runtime ?? undefined, reservedConcurrency }
+      const queues = variables[queuesVariable]
+      if (queues === undefined) others.push(found)
+      else runners.push({ ...found, queues: listOf(queues) })
+      if (variables[alarmVariable]) setsAlarms = true
     }
     marker = page.NextMarker
   } while (marker)
-  const runners: RunnerFunction[] = []
-  for (const runner of found) {
-    const path = `/2019-09-30/functions/${encodeURIComponent(runner.name)}/concurrency`
-    const { ReservedConcurrentExecutions: reserved } = await get(path, concurrency)
-    runners.push({ ...runner, reservedConcurrency: reserved ?? undefined })
-  }
   const { AccountLimit } = await get('/2016-08-19/account-settings', accountSettings)
   return {
     name: stack,
     runners,
+    others,
+    setsAlarms,
     accountConcurrency: AccountLimit.ConcurrentExecutions,
     unreservedConcurrency: AccountLimit.UnreservedConcurrentExecutions,
   }
 }
+
+const isOurs = (variable: string) => variable.startsWith(variablePrefix)
 
 const listOf = (text: string) =>
   text

@@ -1,8 +1,8 @@
-// Checks of `izta doctor` on queues, tasks, schedules, history and functions: pure functions from facts to verdicts.
+// Checks of `izta doctor` on queues, tasks, schedules, alarms and history: pure functions from facts to verdicts.
 import { defaults } from '../defaults.ts'
 import { healthRows } from '../store/health.ts'
-import type { Facts } from './doctor-facts.ts'
-import { count, failure, ok, size, some, span, warning, type Verdict } from './doctor-finding.ts'
+import { isSleepy, type Facts } from './doctor-facts.ts'
+import { count, failure, ok, size, span, warning, type Verdict } from './doctor-finding.ts'
 
 /** Where a verdict turns. */
 export const workLimits = {
@@ -15,16 +15,17 @@ export const workLimits = {
   /** Longer than a tick that comes every five minutes. */
   overdueSeconds: 360,
   stoppedSeconds: 3600,
+  /** AWS starts an alarm within its minute; a cold scheduler takes some seconds more. */
+  alarmSeconds: 120,
   expiredSeconds: 86_400,
-  /** https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */
-  functionSeconds: 900,
-  smallAccount: 100,
 } as const
 
 type Check = (facts: Facts) => readonly Verdict[]
 
-export function checkQueues({ queues }: Facts): Verdict[] {
+export function checkQueues(facts: Facts): Verdict[] {
+  const { queues } = facts
   if (queues === undefined) return []
+  const start = isSleepy(facts) ? 'that the alarm is set (see alarm)' : 'that ticks come'
   const verdicts = queues.flatMap(({ name, paused, due, oldestSeconds, running }): Verdict[] => {
     const waiting = due === 0 ? 'nothing due' : `${atLeast(due)} due, the oldest since ${span(oldestSeconds)}`
     if (paused)
@@ -41,7 +42,7 @@ export function checkQueues({ queues }: Facts): Verdict[] {
     const level = oldestSeconds < workLimits.stalledSeconds ? warning : failure
     return [
       level(
-        `Queue "${name}" has ${waiting}, and nobody claims: see that a runner has this queue, that ticks come, and what the runner logs.`,
+        `Queue "${name}" has ${waiting}, and nobody claims: see that a runner has this queue, ${start}, and what the runner logs.`,
       ),
     ]
   })
@@ -95,7 +96,8 @@ const shorten = (text: string) => {
   return line.length > 120 ? `${line.slice(0, 119)}…` : line
 }
 
-export function checkSchedules({ schedules }: Facts): Verdict[] {
+export function checkSchedules(facts: Facts): Verdict[] {
+  const { schedules } = facts
   if (schedules === undefined) return []
   const { overdue, oldest, overdueSeconds, paused } = schedules
   const active = schedules.schedules - paused
@@ -114,14 +116,51 @@ export function checkSchedules({ schedules }: Facts): Verdict[] {
     ]
   }
   const level = overdueSeconds < workLimits.stoppedSeconds ? warning : failure
+  const since = `for at least ${span(overdueSeconds)}: "${oldest}" waits for it`
   return [
     level(
-      `No tick for at least ${span(overdueSeconds)}: "${oldest}" waits for it. See that the scheduler function is invoked, or that startRunner has scheduler: true.`,
+      isSleepy(facts)
+        ? `No alarm has invoked the scheduler ${since}. Invoke it once, which sets the alarm again, and look in its log for why none was set.`
+        : `No tick ${since}. See that the scheduler function is invoked, or that startRunner has scheduler: true.`,
     ),
   ]
 }
 
-export function checkHistory({ history, tables }: Facts): Verdict[] {
+/** In sleepy mode nothing ticks, so an alarm has to be set for what is due next. */
+export function checkAlarm(facts: Facts): Verdict[] {
+  const { alarm, queues } = facts
+  if (alarm === undefined || !isSleepy(facts)) return []
+  const { now, armedAt, laterAt, overdueSince } = alarm
+  const after = (at: Date, seconds: number) => new Date(at.getTime() + seconds * 1000)
+  const { alarmSeconds } = workLimits
+  // What is due only just has its wake on the way; for what is due soon a leaving runner may wait.
+  const overdue =
+    overdueSince !== undefined && overdueSince < after(now, -alarmSeconds) ? overdueSince : undefined
+  const planned = laterAt !== undefined && laterAt > after(now, alarmSeconds) ? laterAt : undefined
+  const isSet = armedAt !== undefined && armedAt > after(now, -alarmSeconds)
+  if (isSet && (planned === undefined || armedAt <= after(planned, alarmSeconds))) {
+    return [ok(`set for ${minute(armedAt)}`)]
+  }
+  const next = overdue ?? planned
+  if (next === undefined) return [ok('nothing is planned, so none is needed')]
+  if (queues?.some(({ running }) => running) === true) {
+    return [ok('runners are at work, and set it when they leave')]
+  }
+  const known =
+    armedAt === undefined
+      ? 'no alarm was ever set'
+      : `${isSet ? 'the alarm is set for' : 'the last alarm was for'} ${minute(armedAt)}`
+  return [
+    warning(
+      `A task or slot ${overdue === undefined ? 'is due' : 'has been due since'} ${minute(next)}, but ${known}: only the sweep would start it. Invoke the scheduler once, which sets the alarm, and look in its log and the runners' for why none did.`,
+    ),
+  ]
+}
+
+const minute = (instant: Date) => `${instant.toISOString().slice(0, 16).replace('T', ' ')} UTC`
+
+export function checkHistory(facts: Facts): Verdict[] {
+  const { history, tables } = facts
   if (history === undefined) return []
   const { expired, oldestSeconds } = history
   const table = tables?.get('history')
@@ -129,79 +168,9 @@ export function checkHistory({ history, tables }: Facts): Verdict[] {
   if (oldestSeconds < workLimits.expiredSeconds) return [ok(`pruned in time, ${extent}`)]
   return [
     warning(
-      `Pruning is behind: ${atLeast(expired).replace('task', 'row')} should be gone, the oldest since ${span(oldestSeconds)} (the history takes ${extent}). Each tick removes ${count(defaults.prune.rows, 'row')}: see that ticks come, or tick more often.`,
+      `Pruning is behind: ${atLeast(expired).replace('task', 'row')} should be gone, the oldest since ${span(oldestSeconds)} (the history takes ${extent}). ${isSleepy(facts) ? 'Each alarm and sweep' : 'Each tick'} removes ${count(defaults.prune.rows, 'row')}: see that ${isSleepy(facts) ? 'they come, or sweep' : 'ticks come, or tick'} more often.`,
     ),
   ]
-}
-
-/** A runner refuses to start when a job with a handler does not fit: src/runner/deadline.ts. */
-export function checkTimeouts({ definitions, stack }: Facts): Verdict[] {
-  if (definitions === undefined) return []
-  const { stopSeconds } = defaults.runner
-  const verdicts = definitions.flatMap(({ name, queue, timeoutSeconds }): Verdict[] => {
-    const needed = timeoutSeconds + stopSeconds
-    if (stack === undefined) {
-      return needed <= workLimits.functionSeconds
-        ? []
-        : [
-            warning(
-              `Job "${name}" may run ${timeoutSeconds} s and needs ${stopSeconds} s more: no Lambda function has more than ${workLimits.functionSeconds} s. Lower its timeoutSeconds, or run it with startRunner only.`,
-            ),
-          ]
-    }
-    const own = stack.runners.filter(({ queues }) => queues.length === 0 || queues.includes(queue))
-    if (own.length === 0) {
-      return [
-        failure(
-          `Job "${name}" waits in queue "${queue}", which no function of ${stack.name} runs: add it to IZTA_QUEUES of one.`,
-        ),
-      ]
-    }
-    return stack.runners
-      .filter((runner) => needed > runner.timeoutSeconds)
-      .map((runner) => {
-        const level = own.includes(runner) ? failure : warning
-        const aside = own.includes(runner)
-          ? ''
-          : ' if its bundle has the job, though the job is of another queue'
-        return level(
-          `Job "${name}" may run ${timeoutSeconds} s and needs ${stopSeconds} s more; ${runner.name} has ${runner.timeoutSeconds} s and refuses to start${aside}: raise its timeout or lower timeoutSeconds.`,
-        )
-      })
-  })
-  const longest = Math.max(0, ...definitions.map(({ timeoutSeconds }) => timeoutSeconds))
-  return verdicts.length > 0
-    ? verdicts
-    : [ok(`${count(definitions.length, 'job')}, the longest ${longest} s`)]
-}
-
-export function checkFunctions({ stack }: Facts): Verdict[] {
-  if (stack === undefined) return []
-  const { name, runners, accountConcurrency, unreservedConcurrency } = stack
-  if (runners.length === 0) {
-    return [
-      failure(
-        `No function ${name}-… with the variable IZTA_QUEUES: check the name of the stack (service-stage) and the region.`,
-      ),
-    ]
-  }
-  const verdicts = runners
-    .filter(({ reservedConcurrency }) => reservedConcurrency === 0)
-    .map((runner) => failure(`${runner.name} has a reserved concurrency of 0, so it never runs: raise it.`))
-  const shared = runners.filter(({ reservedConcurrency }) => reservedConcurrency === undefined)
-  if (accountConcurrency < workLimits.smallAccount) {
-    verdicts.push(
-      warning(
-        `The account runs ${accountConcurrency} invocations at once, all functions together: ask AWS for more (Service Quotas, Concurrent executions) before maxRunners is set.`,
-      ),
-    )
-  }
-  if (verdicts.length > 0) return verdicts
-  const rest =
-    shared.length > 0
-      ? `; ${some(shared.map((runner) => runner.name))} may use all of ${unreservedConcurrency}`
-      : ''
-  return [ok(`${count(runners.length, 'runner')}${rest}`)]
 }
 
 /** In the order in which they are printed. */
@@ -210,7 +179,6 @@ export const workChecks: Readonly<Record<string, Check>> = {
   losses: checkLosses,
   failures: checkFailures,
   schedules: checkSchedules,
+  alarm: checkAlarm,
   history: checkHistory,
-  timeouts: checkTimeouts,
-  functions: checkFunctions,
 }

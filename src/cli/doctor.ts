@@ -9,6 +9,7 @@ import { loadDefinitions, type Definitions } from './definitions.ts'
 import { checkConnectionString } from './doctor-connection.ts'
 import { attempt, gatherDatabaseFacts, type Facts } from './doctor-facts.ts'
 import type { Finding, Level, Verdict } from './doctor-finding.ts'
+import { functionChecks } from './doctor-functions.ts'
 import { serverChecks } from './doctor-server.ts'
 import { gatherStackFacts } from './doctor-stack.ts'
 import { workChecks } from './doctor-work.ts'
@@ -44,6 +45,7 @@ export function examine(facts: Facts): Finding[] {
       connectionString === undefined ? [] : checkConnectionString(connectionString),
     ...serverChecks,
     ...workChecks,
+    ...functionChecks,
   }
   // What is said twice helps nobody: a missing privilege or table makes the questions behind it fail.
   const isNamed = (code: string) =>

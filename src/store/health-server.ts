@@ -10,6 +10,12 @@ select current_setting('server_version') as version, current_setting('server_ver
   has_database_privilege(current_database(), 'create') as may_create_schema,
   pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as read_only,
   current_setting('autovacuum')::boolean and current_setting('track_counts')::boolean as vacuums,
+  current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
+    - coalesce(current_setting('reserved_connections', true)::integer, 0) as connections,
+  (select min(l.connections) from (
+    values (r.rolconnlimit), ((select d.datconnlimit from pg_database d where d.datname = current_database()))
+    ) l(connections) where l.connections >= 0) as own_connections,
+  (select sum(d.numbackends) from pg_stat_database d) as used_connections,
   (select json_agg(o.nspname) from (
     select n.nspname from pg_namespace n
     where n.nspname not in ($1::text, 'information_schema') and n.nspname !~ '^pg_'
@@ -34,6 +40,12 @@ export interface ServerFacts {
   readonly readOnly: boolean
   /** Whether dead rows are counted and removed at all. */
   readonly vacuums: boolean
+  /** What the server has for users that are no superusers. */
+  readonly connections: number
+  /** What the user, or everybody in this database, may have at most. */
+  readonly ownConnections: number | undefined
+  /** Of all users in all databases, now. */
+  readonly usedConnections: number
   /** Schemas beside izta's that belong to the user, or that have tables of the user. */
   readonly owned: readonly string[]
 }
@@ -49,6 +61,9 @@ export function readServer([row = {}]: readonly Row[]): ServerFacts {
     mayCreateSchema: flag(row, 'may_create_schema'),
     readOnly: flag(row, 'read_only'),
     vacuums: flag(row, 'vacuums'),
+    connections: integer(row, 'connections'),
+    ownConnections: optionalNumber(row, 'own_connections'),
+    usedConnections: integer(row, 'used_connections'),
     owned: json<readonly string[]>(row, 'owned', []),
   }
 }

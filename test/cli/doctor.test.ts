@@ -10,11 +10,13 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { createIzta, defineJob, defineSchedule } from 'izta'
+import { pgDatabase } from 'izta/pg'
 import { createTestClock, drain } from 'izta/testing'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { examine, runDoctor } from '../../src/cli/doctor.ts'
 import { gatherDatabaseFacts } from '../../src/cli/doctor-facts.ts'
 import type { Finding } from '../../src/cli/doctor-finding.ts'
+import { functionChecks } from '../../src/cli/doctor-functions.ts'
 import { serverChecks } from '../../src/cli/doctor-server.ts'
 import { workChecks } from '../../src/cli/doctor-work.ts'
 import { inSchema } from '../../src/db/database.ts'
@@ -93,7 +95,7 @@ describe('a healthy installation', () => {
     expect(findings.filter(({ level }) => level !== 'ok')).toEqual([])
     expect(code).toBe(0)
     expect(findings.map(({ name }) => name).join(', ')).toBe(
-      'connection, database, version, user, privileges, clock, schema, xmin horizon, dead rows, queues, losses, failures, schedules, history',
+      'connection, database, version, user, privileges, clock, schema, xmin horizon, dead rows, queues, losses, failures, schedules, history, connections',
     )
     expect(of('xmin horizon')).toEqual([expect.stringContaining('grant pg_read_all_stats')])
   })
@@ -497,6 +499,182 @@ describe('schedules', () => {
   })
 })
 
+describe('sleepy mode', () => {
+  const now = new Date('2026-11-24T10:00:00Z')
+  const at = (minutes: number) => new Date(now.getTime() + minutes * 60_000)
+  const stack = {
+    name: 'shop-prod',
+    runners: [],
+    others: [],
+    setsAlarms: true,
+    accountConcurrency: 1000,
+    unreservedConcurrency: 1000,
+  }
+  const nothing = { now, armedAt: undefined, laterAt: undefined, overdueSince: undefined }
+  function alarmOf(
+    alarm: { armedAt?: Date; laterAt?: Date; overdueSince?: Date },
+    more: Partial<Parameters<typeof examine>[0]> = {},
+  ) {
+    const facts = { alarm: { ...nothing, ...alarm }, schemaName: 'izta', stack, troubles: [], ...more }
+    return examine(facts)
+      .filter(({ name }) => name === 'alarm')
+      .map(told)
+  }
+  const running = [{ name: 'default', paused: false, due: 0, oldestSeconds: 0, running: true }]
+
+  test.each([
+    ['for what is due next', { armedAt: at(30), laterAt: at(30) }, 'set for 2026-11-24 10:30 UTC'],
+    ['that is going off', { armedAt: at(-1), laterAt: at(30) }, 'set for 2026-11-24 09:59 UTC'],
+    [
+      'for tasks that nobody takes',
+      { armedAt: at(20), overdueSince: at(-40) },
+      'set for 2026-11-24 10:20 UTC',
+    ],
+    ['that nothing needs', {}, 'nothing is planned, so none is needed'],
+    ['that a runner is there for', { laterAt: at(1) }, 'nothing is planned, so none is needed'],
+  ])('an alarm %s', (_, alarm, message) => {
+    expect(alarmOf(alarm)).toEqual([`ok: ${message}`])
+  })
+
+  test.each([
+    ['never set', { laterAt: at(30) }, /is due 2026-11-24 10:30 UTC, but no alarm was ever set/],
+    [
+      'gone off without a successor',
+      { armedAt: at(-60), laterAt: at(30) },
+      /the last alarm was for 2026-11-24 09:00 UTC/,
+    ],
+    [
+      'later than a slot',
+      { armedAt: at(60), laterAt: at(30) },
+      /is due 2026-11-24 10:30 UTC, but the alarm is set for 2026-11-24 11:00 UTC: only the sweep/,
+    ],
+    [
+      'missing for what is due already',
+      { armedAt: at(-60), overdueSince: at(-50) },
+      /has been due since 2026-11-24 09:10 UTC, but .* Invoke the scheduler once/,
+    ],
+  ])('an alarm that is %s', (_, alarm, message) => {
+    expect(alarmOf(alarm)).toEqual([expect.stringMatching(message)])
+    expect(alarmOf(alarm)[0]).toMatch(/^warning/)
+    expect(alarmOf(alarm, { queues: running })).toEqual([
+      'ok: runners are at work, and set it when they leave',
+    ])
+  })
+
+  test('in steady mode there is no alarm to speak of', () => {
+    expect(alarmOf({ laterAt: at(30) }, { stack: { ...stack, setsAlarms: false } })).toEqual([])
+    expect(alarmOf({ armedAt: at(-60), laterAt: at(30) }, { stack: undefined })).toEqual([])
+  })
+
+  test('no tick is missed where none comes', async () => {
+    const daily = defineSchedule({ name: 'daily', job, cron: '0 3 * * *' })
+    await createIzta({ database, jobs: [], schedules: [daily], log: quiet }).migrate()
+    await pool.query(`update izta.schedule set plan_at = now() - interval '15 minutes'`)
+    await pool.query(`update izta.wake set armed_at = now() + interval '1 hour'`)
+    onTestFinished(async () => {
+      await pool.query(`update izta.wake set armed_at = '-infinity'`)
+    })
+    await izta.enqueue(job, undefined, { runAt: ago(700) })
+    const { of } = await doctor()
+    expect(of('schedules')).toEqual([
+      expect.stringMatching(
+        /^warning: No alarm has invoked the scheduler for at least 15 min: "daily" waits/,
+      ),
+    ])
+    expect(of('queues')).toEqual([expect.stringContaining('that the alarm is set (see alarm)')])
+    expect(of('alarm')).toEqual([expect.stringMatching(/^ok: set for \d{4}-\d\d-\d\d \d\d:\d\d UTC$/)])
+  })
+})
+
+describe('connections', () => {
+  const runner = {
+    name: 'shop-prod-runner',
+    timeoutSeconds: 300,
+    runtime: 'nodejs24.x',
+    queues: [],
+    reservedConcurrency: 10,
+  }
+  const scheduler = { ...runner, name: 'shop-prod-scheduler', reservedConcurrency: undefined }
+  const stackOf = (
+    ...runners: (
+      typeof runner | (Omit<typeof runner, 'reservedConcurrency'> & { reservedConcurrency: undefined })
+    )[]
+  ) => ({
+    name: 'shop-prod',
+    runners,
+    others: [scheduler],
+    setsAlarms: false,
+    accountConcurrency: 1000,
+    unreservedConcurrency: 900,
+  })
+  async function connectionsOf(
+    stack: ReturnType<typeof stackOf> | undefined,
+    server: object,
+    connectionString?: string,
+  ) {
+    const facts = await gatherDatabaseFacts({ database, schemaName: 'izta', now: Date.now })
+    const known = {
+      ...facts.server!,
+      connections: 97,
+      ownConnections: undefined,
+      usedConnections: 12,
+      ...server,
+    }
+    return examine({ ...facts, server: known, stack, connectionString, schemaName: 'izta' })
+      .filter(({ name }) => name === 'connections')
+      .map(told)
+  }
+
+  test('all functions at full load fit into the server', async () => {
+    expect(await connectionsOf(stackOf(runner), {})).toEqual([
+      'ok: 12 invocations at once × 5 of each pool = 60 at full load, of 97 connections that the server has',
+    ])
+    expect(await connectionsOf(undefined, {})).toEqual(['ok: 12 of 97 in use'])
+  })
+
+  test('more runners than the server has connections for', async () => {
+    expect(await connectionsOf(stackOf(runner, runner), {})).toEqual([
+      expect.stringMatching(
+        /^warning: .* more than the 97 connections .*22 invocations at once × 5 of each pool = 110\): lower maxRunners/,
+      ),
+    ])
+  })
+
+  test('runners without a limit, which may use up the account', async () => {
+    expect(await connectionsOf(stackOf({ ...runner, reservedConcurrency: undefined }), {})).toEqual([
+      expect.stringMatching(/^warning: .*902 invocations.* = 4510\): set maxRunners of shop-prod-runner,/),
+    ])
+  })
+
+  test('a limit of the user counts, connections in use are told', async () => {
+    expect(await connectionsOf(stackOf(runner), { ownConnections: 20 })).toEqual([
+      expect.stringMatching(/more than the 20 connections that \w+ may have in this database/),
+    ])
+    expect(await connectionsOf(undefined, { usedConnections: 90 })).toEqual([
+      expect.stringMatching(/^warning: 90 of 97 connections are in use/),
+    ])
+  })
+
+  test('behind a pooler the functions share', async () => {
+    const pooled = 'postgres://me:x@db.example.com:6432/app?sslmode=verify-full'
+    expect(await connectionsOf(stackOf(runner, runner), {}, pooled)).toEqual([
+      expect.stringMatching(/^ok: a pooler/),
+    ])
+  })
+
+  test('the limits are read from the server and the user', async () => {
+    const { name, url: databaseUrl } = await newRunnerUser()
+    await pool.query(`alter role ${name} connection limit 3`)
+    const patient = pgDatabase(databaseUrl)
+    onTestFinished(() => patient.close?.())
+    const { server } = await gatherDatabaseFacts({ database: patient, schemaName: 'izta', now: Date.now })
+    const { rows } = await pool.query<{ most: string }>(`select current_setting('max_connections') as most`)
+    expect(server?.ownConnections).toBe(3)
+    expect(server?.connections).toBe(Number(rows[0]?.most) - 3)
+    expect(server?.usedConnections).toBeGreaterThan(0)
+  })
+})
+
 test('a history that nobody prunes', async () => {
   await izta.enqueue(job)
   await drain(izta)
@@ -508,7 +686,12 @@ test('a history that nobody prunes', async () => {
 test('docs/doctor.md has exactly the checks, in their order', () => {
   const page = readFileSync(new URL('../../docs/doctor.md', import.meta.url), 'utf8')
   const documented = [...page.matchAll(/^\| `([a-z ]+)` /gm)].map(([, name]) => name)
-  expect(documented).toEqual(['connection', ...Object.keys(serverChecks), ...Object.keys(workChecks)])
+  expect(documented).toEqual([
+    'connection',
+    ...Object.keys(serverChecks),
+    ...Object.keys(workChecks),
+    ...Object.keys(functionChecks),
+  ])
 })
 
 test('lines are coloured on a terminal only', async () => {
@@ -568,7 +751,13 @@ describe('the command', { timeout: 60_000 }, async () => {
     const answers: Record<string, unknown> = {
       '/2015-03-31/functions?MaxItems=50': {
         Functions: [
-          { FunctionName: 'shop-prod-enqueue', Timeout: 30 },
+          {
+            FunctionName: 'shop-prod-enqueue',
+            Timeout: 30,
+            Runtime: 'nodejs20.x',
+            Environment: { Variables: { IZTA_ALARM_ROLE: '' } },
+          },
+          { FunctionName: 'shop-prod-website', Timeout: 30, Runtime: 'python3.13' },
           { FunctionName: 'other-runner', Timeout: 3 },
         ],
         NextMarker: 'next',
@@ -578,6 +767,7 @@ describe('the command', { timeout: 60_000 }, async () => {
           {
             FunctionName: 'shop-prod-runner',
             Timeout: 300,
+            Runtime: 'nodejs24.x',
             Environment: { Variables: { IZTA_QUEUES: 'default' } },
           },
           {
@@ -587,6 +777,7 @@ describe('the command', { timeout: 60_000 }, async () => {
           },
         ],
       },
+      '/2019-09-30/functions/shop-prod-enqueue/concurrency': {},
       '/2019-09-30/functions/shop-prod-runner/concurrency': {},
       '/2019-09-30/functions/shop-prod-feeds/concurrency': { ReservedConcurrentExecutions: 0 },
       '/2016-08-19/account-settings': {
@@ -611,7 +802,9 @@ describe('the command', { timeout: 60_000 }, async () => {
       environment,
     )
     expect(withStack).toMatchObject({ code: 1, stderr: '' })
-    expect(withStack.stdout.split('\n').filter((line) => /timeouts|functions/.test(line))).toEqual([
+    expect(
+      withStack.stdout.split('\n').filter((line) => /timeouts|functions|runtime|connections/.test(line)),
+    ).toEqual([
       expect.stringMatching(/^! timeouts +Job "long" .* shop-prod-feeds has 120 s .* of another queue/),
       expect.stringMatching(
         /^✖ timeouts +Job "longer" .* shop-prod-runner has 300 s and refuses to start: raise/,
@@ -622,6 +815,8 @@ describe('the command', { timeout: 60_000 }, async () => {
       ),
       expect.stringMatching(/^✖ functions +shop-prod-feeds has a reserved concurrency of 0/),
       expect.stringMatching(/^! functions +The account runs 10 invocations at once/),
+      expect.stringMatching(/^✖ runtime +shop-prod-enqueue has the runtime nodejs20\.x, which is too old/),
+      expect.stringMatching(/^✔ connections +12 invocations at once × 5 of each pool = 60 at full load/),
     ])
     expect(withStack.stdout).not.toContain('\u001B')
 
