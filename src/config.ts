@@ -153,7 +153,21 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return (typeof value === 'object' || typeof value === 'function') && value !== null
 }
 
+/** As `engines` of package.json has it. */
+const oldestNode = [22, 12] as const
+
+/** What is missing in an older one would fail later, in words that tell nobody why. */
+export function checkNode(version: string): void {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  const [oldestMajor, oldestMinor] = oldestNode
+  if (major > oldestMajor || (major === oldestMajor && minor >= oldestMinor)) return
+  throw new DefinitionError(
+    `izta needs Node.js ${oldestNode.join('.')} or newer and this is ${version}: take the runtime nodejs24.x for Lambda functions, or update Node.js.`,
+  )
+}
+
 export function resolveConfig(options: IztaOptions): ResolvedConfig {
+  checkNode(process.versions.node)
   const checked = checkOptions(
     'createIzta',
     iztaOptions,

@@ -9,7 +9,8 @@ import {
   type IztaOptions,
 } from 'izta'
 import { afterEach, expect, test, vi } from 'vitest'
-import { configOf } from '../src/config.ts'
+import manifest from '../package.json' with { type: 'json' }
+import { checkNode, configOf } from '../src/config.ts'
 import { defaults } from '../src/defaults.ts'
 
 const database: Database = { query: async () => [] }
@@ -143,4 +144,12 @@ test('the job of a schedule is known without being listed', () => {
 
 test('what createIzta returns is needed where it is asked for', () => {
   expect(() => configOf({} as never)).toThrow('Expected what createIzta returns')
+})
+
+test('a Node.js that is too old is named, with the oldest that is not', () => {
+  const oldest = manifest.engines.node.replace('>=', '')
+  for (const version of [`${oldest}.0`, '22.30.1', '24.0.0', '100.0.0']) checkNode(version)
+  for (const version of ['22.11.9', '20.20.2']) {
+    expect(() => checkNode(version)).toThrow(`izta needs Node.js ${oldest} or newer and this is ${version}:`)
+  }
 })
