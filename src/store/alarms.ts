@@ -2,7 +2,7 @@
 import type { Row, Statement } from '../db/database.ts'
 import { instant, optionalInstant, textArray } from './encode.ts'
 
-const ms = (expression: string) => `(date_part('epoch', ${expression}) * 1000)::bigint`
+const ms = (expression: string) => `(date_part('epoch', ${expression}) * 1000::float8)::bigint`
 
 // What the next alarm must be set for. Paused queues and schedules are left out, or alarms would go off for nothing,
 // again and again. What is due already is told apart, since it may stay so: a queue that nobody works on must not hide
@@ -80,9 +80,9 @@ with soon as materialized (
   cross join lateral (
     select o.run_at from izta.task o
     where o.queue = q.name and o.priority = p.priority and o.lease is null
-      and o.run_at > izta.now() and o.run_at <= izta.now() + $2::bigint * interval '1 ms'
+      and o.run_at > izta.now() and o.run_at <= izta.now() + $2::float8 * interval '1 ms'
     order by o.run_at limit 1) t
-  where not q.paused and (cardinality($1::text[]) = 0 or q.name = any ($1::text[]))
+  where not q.paused and (pg_catalog.cardinality($1::text[]) = 0 or q.name = any ($1::text[]))
     and (q.lingers_until <= izta.now() or q.lingers_until > t.run_at)
   order by t.run_at
   limit 1),

@@ -15,7 +15,7 @@ ended as (
     parent, schedule, slot, created_at, due_at, izta.now(),
     izta.now() + coalesce(
       (select r.seconds from unnest($2::text[], $3::bigint[]) r(job, seconds) where r.job = gone.job limit 1),
-      $4::bigint) * interval '1 second'
+      $4::bigint)::float8 * interval '1 second'
   from gone
   on conflict on constraint history_pkey do nothing),
 marked as (

@@ -5,9 +5,9 @@ import { flag, integer, json, optionalText, text } from './encode.ts'
 // Who is asking what; reads catalogs of a few rows.
 const server = `
 select current_setting('server_version') as version, current_setting('server_version_num') as version_number,
-  (date_part('epoch', clock_timestamp()) * 1000)::bigint as now_ms, current_user as "user", r.rolsuper as superuser,
+  (date_part('epoch', clock_timestamp()) * 1000::float8)::bigint as now_ms, current_user as "user", r.rolsuper as superuser,
   pg_has_role(r.oid, 'pg_read_all_stats', 'usage') as sees_sessions,
-  has_database_privilege(current_database(), 'create') as may_create_schema,
+  pg_catalog.has_database_privilege(current_database(), 'create') as may_create_schema,
   pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as read_only,
   current_setting('autovacuum')::boolean and current_setting('track_counts')::boolean as vacuums,
   current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
@@ -16,9 +16,9 @@ select current_setting('server_version') as version, current_setting('server_ver
     values (r.rolconnlimit), ((select d.datconnlimit from pg_database d where d.datname = current_database()))
     ) l(connections) where l.connections >= 0) as own_connections,
   (select sum(d.numbackends) from pg_stat_database d) as used_connections,
-  (select json_agg(o.nspname) from (
+  (select pg_catalog.json_agg(o.nspname) from (
     select n.nspname from pg_namespace n
-    where n.nspname not in ($1::text, 'information_schema') and n.nspname !~ '^pg_'
+    where n.nspname not in ($1::text, 'information_schema') and n.nspname !~ '^pg_'::text
       and (n.nspowner = r.oid or exists (
         select from pg_class c where c.relnamespace = n.oid and c.relowner = r.oid and c.relkind in ('r', 'p')))
     order by n.nspname) o)::text as owned
@@ -74,19 +74,19 @@ with needed(name, privileges) as (
   values ('task', '{select,insert,update,delete}'::text[]), ('history', '{select,insert,update,delete}'),
     ('schedule', '{select,insert,update,delete}'), ('queue', '{select,insert,update}'),
     ('app', '{select,insert,update}'), ('wake', '{select,update}'), ('migration', '{select}'))
-select 'usage' as privileges, format('schema %I', n.nspname) as object
+select 'usage' as privileges, pg_catalog.format('schema %I', n.nspname) as object
 from pg_namespace n
 where n.nspname = $1::text and not has_schema_privilege(n.oid, 'usage')
 union all
-select string_agg(p.name, ', ' order by p.n), format('%I.%I', n.nspname, c.relname)
+select string_agg(p.name, ', ' order by p.n), pg_catalog.format('%I.%I', n.nspname, c.relname)
 from pg_namespace n
 join pg_class c on c.relnamespace = n.oid and c.relkind = 'r'
 join needed on needed.name = c.relname
-cross join unnest(needed.privileges) with ordinality as p(name, n)
+cross join pg_catalog.unnest(needed.privileges) with ordinality as p(name, n)
 where n.nspname = $1::text and not has_table_privilege(c.oid, p.name)
 group by n.nspname, c.relname
 union all
-select 'execute', format('function %I.%I', n.nspname, f.proname)
+select 'execute', pg_catalog.format('function %I.%I', n.nspname, f.proname)
 from pg_namespace n
 join pg_proc f on f.pronamespace = n.oid
 where n.nspname = $1::text and not has_function_privilege(f.oid, 'execute')
@@ -103,8 +103,8 @@ export const readMissingPrivileges = (rows: readonly Row[]): string[] =>
 
 // How large the tables are, and how many of their rows are dead: from the counters that autovacuum goes by.
 const tables = `
-select c.relname as name, pg_relation_size(c.oid) as table_bytes, pg_indexes_size(c.oid) as index_bytes,
-  pg_total_relation_size(c.oid) as total_bytes, coalesce(s.n_live_tup, 0) as live, coalesce(s.n_dead_tup, 0) as dead
+select c.relname as name, pg_catalog.pg_relation_size(c.oid) as table_bytes, pg_catalog.pg_indexes_size(c.oid) as index_bytes,
+  pg_catalog.pg_total_relation_size(c.oid) as total_bytes, coalesce(s.n_live_tup, 0) as live, coalesce(s.n_dead_tup, 0) as dead
 from pg_namespace n
 join pg_class c on c.relnamespace = n.oid and c.relkind = 'r'
 left join pg_stat_all_tables s on s.relid = c.oid
@@ -142,14 +142,14 @@ const holders = `
 select kind, name, seconds, transactions
 from (
   select case a.backend_type when 'walsender' then 'standby' else 'transaction' end as kind,
-    concat_ws(' ', 'pid ' || a.pid, 'user ' || a.usename, nullif(a.application_name, ''), a.state) as name,
+    pg_catalog.concat_ws(' ', 'pid ' || a.pid::text, 'user ' || a.usename::text, nullif(a.application_name, ''), a.state) as name,
     date_part('epoch', clock_timestamp() - a.xact_start)::bigint as seconds, age(a.backend_xmin) as transactions
   from pg_stat_activity a
   where coalesce(a.backend_xmin, a.backend_xid) is not null and a.pid <> pg_backend_pid()
     and (a.datname = current_database() or a.datname is null) and a.backend_type <> 'autovacuum worker'
     and not exists (select from pg_stat_progress_vacuum v where v.pid = a.pid)
   union all
-  select 'slot', s.slot_name || case when s.active then '' else ' (inactive)' end, null, age(s.xmin)
+  select 'slot', s.slot_name::text || case when s.active then '' else ' (inactive)' end, null, age(s.xmin)
   from pg_replication_slots s
   where s.xmin is not null
   union all

@@ -80,7 +80,7 @@ unfinished as (
 select coalesce(e.job, u.job) as job, coalesce(e.ended, 0) as ended, coalesce(e.failed, 0) as failed,
   coalesce(u.failing, 0) as failing, coalesce(e.lost, 0) + coalesce(u.lost, 0) as lost, coalesce(u.losses, 0) as losses,
   case when e.failed > 0 then (
-    select h.errors[cardinality(h.errors)]::text from izta.history h
+    select h.errors[pg_catalog.cardinality(h.errors)]::text from izta.history h
     where h.job = e.job and h.status = 'failed'
     order by h.id desc limit 1)
   end as last_error
@@ -126,7 +126,7 @@ select count(*) as schedules, count(*) filter (where s.paused) as paused,
   (select count(*) from overdue) as overdue,
   (select o.name from overdue o order by o.plan_at limit 1) as oldest,
   coalesce(date_part('epoch', izta.now() - (select min(o.plan_at) from overdue o))::bigint, 0) as overdue_seconds,
-  (date_part('epoch', izta.now() - now()) * 1000)::bigint as clock_moved_ms
+  (date_part('epoch', izta.now() - now()) * 1000::float8)::bigint as clock_moved_ms
 from izta.schedule s`
 
 export const scheduleHealthStatement: Statement = { text: schedules, values: [] }

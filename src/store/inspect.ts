@@ -7,18 +7,18 @@ import { flag, instant, integer, json, optionalInstant, optionalText, text } fro
 import { unfinishedStatus } from './enqueue.ts'
 
 const taskColumns = `t.id, t.job, t.queue, t.priority, t.payload, t.attempt, t.max_attempts, t.losses, t.key, t.parent,
-  t.schedule, (date_part('epoch', t.slot) * 1000)::bigint as slot_ms, array_to_json(t.errors) as errors,
-  (date_part('epoch', t.created_at) * 1000)::bigint as created_ms,
-  (date_part('epoch', t.due_at) * 1000)::bigint as due_ms, ${unfinishedStatus} as status,
+  t.schedule, (date_part('epoch', t.slot) * 1000::float8)::bigint as slot_ms, pg_catalog.array_to_json(t.errors) as errors,
+  (date_part('epoch', t.created_at) * 1000::float8)::bigint as created_ms,
+  (date_part('epoch', t.due_at) * 1000::float8)::bigint as due_ms, ${unfinishedStatus} as status,
   null::json as result, null::bigint as finished_ms, null::bigint as expires_ms,
-  (date_part('epoch', t.run_at) * 1000)::bigint as lease_ms`
+  (date_part('epoch', t.run_at) * 1000::float8)::bigint as lease_ms`
 
 const historyColumns = `h.id, h.job, h.queue, h.priority, h.payload, h.attempt, h.max_attempts, h.losses, h.key,
-  h.parent, h.schedule, (date_part('epoch', h.slot) * 1000)::bigint as slot_ms, array_to_json(h.errors) as errors,
-  (date_part('epoch', h.created_at) * 1000)::bigint as created_ms,
-  (date_part('epoch', h.due_at) * 1000)::bigint as due_ms, h.status,
-  h.result, (date_part('epoch', h.finished_at) * 1000)::bigint as finished_ms,
-  (date_part('epoch', h.expires_at) * 1000)::bigint as expires_ms, null::bigint as lease_ms`
+  h.parent, h.schedule, (date_part('epoch', h.slot) * 1000::float8)::bigint as slot_ms, pg_catalog.array_to_json(h.errors) as errors,
+  (date_part('epoch', h.created_at) * 1000::float8)::bigint as created_ms,
+  (date_part('epoch', h.due_at) * 1000::float8)::bigint as due_ms, h.status,
+  h.result, (date_part('epoch', h.finished_at) * 1000::float8)::bigint as finished_ms,
+  (date_part('epoch', h.expires_at) * 1000::float8)::bigint as expires_ms, null::bigint as lease_ms`
 
 // One task, wherever it is: in one statement, or it is missed while it moves. Served by both primary keys.
 const get = `
@@ -58,13 +58,13 @@ with found as materialized (
   order by h.id desc limit $5::integer + 1)),
 page as (
   select f.*, row_number() over newest as place, count(*) over () as found,
-    sum(octet_length(concat(f.payload::text, f.result::text, f.errors::text))::bigint) over newest as bytes
+    sum(octet_length(pg_catalog.concat(f.payload::text, f.result::text, f.errors::text))::bigint) over newest as bytes
   from found f
   window newest as (order by f.id desc rows unbounded preceding))
 select p.*, p.found > count(*) over () as more
 from page p
 -- The first goes whatever its size, or the list would end there.
-where p.place <= $5::integer and (p.bytes <= $6::bigint or p.place = 1)
+where p.place <= $5::integer and (p.bytes <= $6::numeric or p.place = 1)
 order by p.id desc`
 
 export interface ListFilter {
@@ -162,13 +162,13 @@ export const readCounts = (rows: readonly Row[]) =>
 // The next due instant of unpaused queues, leases of dead runners included: one probe per queue and priority.
 // Served by task_due.
 const nextDue = `
-select (date_part('epoch', min(t.run_at)) * 1000)::bigint as at_ms,
-  (date_part('epoch', izta.now()) * 1000)::bigint as now_ms
+select (date_part('epoch', min(t.run_at)) * 1000::float8)::bigint as at_ms,
+  (date_part('epoch', izta.now()) * 1000::float8)::bigint as now_ms
 from izta.queue q
 cross join generate_series(0, 9) p(priority)
 cross join lateral (
   select o.run_at from izta.task o where o.queue = q.name and o.priority = p.priority order by o.run_at limit 1) t
-where not q.paused and (cardinality($1::text[]) = 0 or q.name = any ($1::text[]))`
+where not q.paused and (pg_catalog.cardinality($1::text[]) = 0 or q.name = any ($1::text[]))`
 
 export const nextDueStatement = (queues: string): Statement => ({ text: nextDue, values: [queues] })
 

@@ -12,7 +12,7 @@ with recursive used as (
   from used u where u.queue is not null)
 insert into izta.queue (name)
 select n.name from (
-  select unnest($1::text[]) as name
+  select pg_catalog.unnest($1::text[]) as name
   union
   select queue from used where queue is not null) n
 where not exists (select from izta.queue q where q.name = n.name)
@@ -26,7 +26,7 @@ export const registerQueuesStatement = (names: readonly string[]): Statement => 
 
 // Every queue, with what waits in it. Served by task_due.
 const list = `
-select q.name, q.paused, d.due, (date_part('epoch', d.oldest) * 1000)::bigint as oldest_ms
+select q.name, q.paused, d.due, (date_part('epoch', d.oldest) * 1000::float8)::bigint as oldest_ms
 from izta.queue q
 cross join lateral (
   select coalesce(sum(x.due), 0) as due, min(x.oldest) as oldest
@@ -97,7 +97,7 @@ with due as materialized (
         -- The order makes the index the cheapest way whatever the statistics say.
         select t.run_at from izta.task t
         where t.queue = q.name and t.priority = p.priority
-          and t.run_at <= izta.now() + $1::integer * interval '1 second'
+          and t.run_at <= izta.now() + $1::float8 * interval '1 second'
           -- The runner of a leased task settles it long before.
           and (t.run_at <= izta.now() or t.lease is null)
         order by t.run_at limit 1) x
@@ -118,10 +118,10 @@ waiting as (
       where t.queue = q.name and t.priority = p.priority and t.run_at <= izta.now()
       order by t.run_at limit 10000) y) x
   group by q.name, q.paused)
-select w.name, w.paused, w.due, coalesce((date_part('epoch', izta.now() - w.oldest) * 1000)::bigint, 0) as oldest_due_ms,
+select w.name, w.paused, w.due, coalesce((date_part('epoch', izta.now() - w.oldest) * 1000::float8)::bigint, 0) as oldest_due_ms,
   w.name in (select d.name from due d) as wake
 from waiting w
-where w.due > 0 or w.name in (select d.name from due d)
+where w.due > 0::numeric or w.name in (select d.name from due d)
 order by w.name`
 
 export const wakeDueStatement = (aheadSeconds: number): Statement => ({

@@ -6,7 +6,7 @@ import { flag, integer, optionalInstant, optionalText, text } from './encode.ts'
 
 const list = `
 select s.name, s.app, s.job, s.payload, s.queue, s.priority, s.max_attempts, s.rule, s.missed, s.overlap, s.paused,
-  (date_part('epoch', n.slot) * 1000)::bigint as next_ms, (date_part('epoch', izta.now()) * 1000)::bigint as now_ms
+  (date_part('epoch', n.slot) * 1000::float8)::bigint as next_ms, (date_part('epoch', izta.now()) * 1000::float8)::bigint as now_ms
 from izta.schedule s
 left join lateral (
   select t.slot from izta.task t

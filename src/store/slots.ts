@@ -5,8 +5,8 @@ import { instant, instantArray, integer, json, plainArray, text, textArray } fro
 // Schedules whose next slots must be made, in pages by name: those that cannot be read stay due for ever, and must not
 // stand in the way of the others. Served by schedule_plan_at.
 const toPlan = `
-select name, rule, missed, hash, (date_part('epoch', made_until) * 1000)::bigint as made_until_ms,
-  (date_part('epoch', izta.now()) * 1000)::bigint as now_ms
+select name, rule, missed, hash, (date_part('epoch', made_until) * 1000::float8)::bigint as made_until_ms,
+  (date_part('epoch', izta.now()) * 1000::float8)::bigint as now_ms
 from izta.schedule
 where not paused and plan_at <= izta.now() and name > $2::text
 order by name
@@ -72,7 +72,7 @@ known as (
   select distinct m.queue from made m where not exists (select from izta.queue q where q.name = m.queue)
   order by m.queue
   on conflict do nothing)
-select p.name, count(m.schedule) as made
+select p.name, pg_catalog.count(m.schedule) as made
 from planned p
 left join made m on m.schedule = p.name
 group by p.name`

@@ -96,9 +96,9 @@ select
       select from definition d
       where not exists (select from izta.schedule s where s.name = d.name) and d.name not in (select name from added))
     as contended,
-  (select json_agg(w.name) from (select name from changed union all select name from added) w) as written,
-  (select json_agg(r.name) from removed r) as removed,
-  (select json_agg(s.name) from izta.schedule s join definition d on d.name = s.name
+  (select pg_catalog.json_agg(w.name) from (select name from changed union all select name from added) w) as written,
+  (select pg_catalog.json_agg(r.name) from removed r) as removed,
+  (select pg_catalog.json_agg(s.name) from izta.schedule s join definition d on d.name = s.name
     where s.app is distinct from $1) as foreign_names`
 
 export interface SyncRequest {

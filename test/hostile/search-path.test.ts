@@ -1,0 +1,211 @@
+// Nothing that others put into the search path is ever executed: neither their functions and operators nor their tables.
+import { readdirSync } from 'node:fs'
+import { createIzta, defineJob, defineSchedule } from 'izta'
+import { pgDatabase } from 'izta/pg'
+import { drain } from 'izta/testing'
+import { describe, expect, test } from 'vitest'
+import { configOf } from '../../src/config.ts'
+import type { Statement } from '../../src/db/database.ts'
+import { tick } from '../../src/scheduler.ts'
+import { testDatabase } from '../support/database.ts'
+
+const { pool, url } = await testDatabase()
+
+/** Stands for any argument of what makes a statement. */
+const anything: unknown = new Proxy(() => {}, {
+  get(_, key) {
+    if (key === Symbol.toPrimitive) return (hint: string) => (hint === 'number' ? 0 : '0')
+    if (key === 'map' || key === 'flatMap') return () => []
+    if (key === Symbol.iterator) return Array.prototype[Symbol.iterator].bind([])
+    return anything
+  },
+  apply: () => anything,
+})
+
+const isStatement = (value: unknown): value is Statement =>
+  typeof value === 'object' && value !== null && 'text' in value && 'values' in value
+
+/** Every statement that the store can make, by the name of what makes it. */
+async function statements(): Promise<[string, string][]> {
+  const folder = new URL('../../src/store/', import.meta.url)
+  const found = new Map<string, string>()
+  for (const file of readdirSync(folder)) {
+    const module = (await import(new URL(file, folder).href)) as Record<string, unknown>
+    for (const [name, made] of Object.entries(module)) {
+      if (!name.endsWith('Statement')) continue
+      const statement = typeof made === 'function' ? made(anything, anything, anything, anything) : made
+      if (!isStatement(statement)) throw new Error(`${file}: ${name} makes no statement`)
+      found.set(name, statement.text)
+    }
+  }
+  return [...found]
+}
+const all = await statements()
+
+const types = [
+  ...[
+    'text',
+    'varchar',
+    'name',
+    'boolean',
+    'smallint',
+    'integer',
+    'bigint',
+    'real',
+    'double precision',
+    'numeric',
+    'oid',
+  ],
+  ...['timestamptz', 'timestamp', 'date', 'interval', 'uuid', 'json', 'jsonb'],
+  ...['text[]', 'uuid[]', 'bigint[]', 'integer[]', 'json[]', 'xid'],
+]
+
+/** In the schema "hostile": each operator and function that the statements use, for all types that lack it. */
+async function shadow(): Promise<void> {
+  const operators = ['=', '<>', '<', '>', '<=', '>=', '+', '-', '*', '/', '||', '&&', '~', '!~']
+  const words = all.flatMap(([, text]) =>
+    [...text.matchAll(/(?<![.\w])([a-z_]+)\(/g)].map((match) => match[1]),
+  )
+  await pool.query('create schema hostile')
+  await pool.query(
+    `do $do$
+    declare
+      a text; b text; o text;
+    begin
+      foreach a in array '{${types.join(',')}}'::text[] loop
+        foreach b in array '{${types.join(',')}}'::text[] loop
+          execute format('create function hostile.steal(%s, %s) returns boolean language plpgsql as $f$begin raise ''stolen''; end$f$', a, b);
+          foreach o in array '{${operators.map((operator) => `"${operator}"`).join(',')}}'::text[] loop
+            if to_regoperator(format('pg_catalog.%s(%s,%s)', o, a, b)) is null then
+              execute format('create operator hostile.%s (function = hostile.steal, leftarg = %s, rightarg = %s)', o, a, b);
+            end if;
+          end loop;
+        end loop;
+      end loop;
+    end
+    $do$`,
+  )
+  const names = [...new Set(words)].filter((word) => word !== undefined)
+  const { rows } = await pool.query<{ name: string }>(
+    'select distinct proname as name from pg_proc where pronamespace = $1::regnamespace and proname = any ($2)',
+    ['pg_catalog', names],
+  )
+  for (const { name } of rows) {
+    await pool.query(
+      `do $do$
+      declare
+        a text; b text;
+      begin
+        foreach a in array '{${types.join(',')}}'::text[] loop
+          execute format('create function hostile.${name}(%s) returns boolean language plpgsql as $f$begin raise ''stolen''; end$f$', a);
+          foreach b in array '{${types.join(',')}}'::text[] loop
+            execute format('create function hostile.${name}(%s, %s) returns boolean language plpgsql as $f$begin raise ''stolen''; end$f$', a, b);
+          end loop;
+        end loop;
+      end
+      $do$`,
+    )
+  }
+}
+await shadow()
+
+/** Being rewritten for speed, with the casts that they lack. */
+const open: ReadonlySet<string> = new Set(['heldStatement', 'releaseHeldStatement'])
+
+describe('statements outside functions look up nothing where others may create objects', () => {
+  test.for(all.filter(([name]) => !open.has(name)))('%s', async ([, text]) => {
+    const count = Math.max(0, ...[...text.matchAll(/\$(\d+)/g)].map((match) => Number(match[1])))
+    const client = await pool.connect()
+    try {
+      await client.query('begin')
+      await client.query('set local search_path = hostile')
+      // The body is parsed now, and what it refers to is recorded.
+      await client.query(
+        `create function public.probe(${Array.from({ length: count }, () => 'text').join(', ')}) returns void language sql
+        begin atomic ${text.replace(/;\s*$/, '')}; end`,
+      )
+      await client.query('set local search_path = pg_catalog')
+      const { rows } = await client.query<{ object: string }>(
+        `select distinct pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid) as object
+        from pg_depend d where d.objid = 'public.probe'::regproc::oid
+          and pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid) like '%hostile.%'`,
+      )
+      expect(rows.map(({ object }) => object)).toEqual([])
+    } finally {
+      await client.query('rollback')
+      client.release()
+    }
+  })
+})
+
+test('the proof sees what is stolen', async () => {
+  const { rows } = await pool.query(
+    `select proname from pg_proc where pronamespace = 'hostile'::regnamespace limit 1`,
+  )
+  expect(rows).toHaveLength(1)
+  const client = await pool.connect()
+  await client.query('set search_path = hostile')
+  await expect(client.query(`select 1::bigint * interval '1 second'`)).rejects.toThrow('stolen')
+  await client.query('reset search_path')
+  client.release()
+})
+
+const double = defineJob({
+  id: 'double',
+  run(_, ctx) {
+    if (ctx.task.parent === undefined) ctx.enqueue(double)
+  },
+})
+const log = { debug() {}, info() {}, warn() {}, error() {} }
+
+test('everything works for a user whose search path leads to what steals', async () => {
+  const hostile = new URL(url)
+  hostile.searchParams.set('options', '-c search_path=hostile')
+  const schedules = [defineSchedule({ name: 'hourly', job: double, every: { hours: 1 } })]
+  await using izta = createIzta({ database: pgDatabase(hostile.href), jobs: [double], schedules, log })
+  await izta.migrate()
+  const { id } = await izta.enqueue(double, undefined, { key: 'a' })
+  await izta.enqueue(double, undefined, { key: 'a' })
+  const { finished } = await drain(izta)
+  expect(finished).toBe(2)
+  await izta.retry(id, { force: true })
+  await izta.cancel(id)
+  await tick(configOf(izta))
+  await izta.schedules.list()
+  await izta.queues.list()
+  expect(await izta.counts({ since: new Date(0) })).toMatchObject({ default: { finished: 1, cancelled: 1 } })
+  expect(await izta.get(double, id)).toMatchObject({ status: 'cancelled' })
+})
+
+test('functions of the schema look up nothing in the search path of their caller', async () => {
+  const { rows } = await pool.query(
+    `select p.proname as name, p.proconfig as settings, p.prosrc as source
+    from pg_proc p where p.pronamespace = 'izta'::regnamespace`,
+  )
+  for (const { name, settings, source } of rows) {
+    if (name === 'now') expect(source).toBe('select pg_catalog.now()')
+    else expect(settings, name).toContain('search_path=pg_catalog, pg_temp')
+  }
+  expect(rows.length).toBeGreaterThan(3)
+})
+
+test('temporary objects of the caller do not stand in for those of the schema', async () => {
+  const client = await pool.connect()
+  await client.query(`
+    create temp table task (like izta.task); create temp table queue (like izta.queue);
+    create temp table history (like izta.history); create temp table wake (like izta.wake);
+    create function pg_temp.now() returns timestamptz language sql as 'select ''epoch''::timestamptz';
+    create domain pg_temp.uuid as text check (false); create domain pg_temp.timestamptz as text check (false);`)
+  const { rows } = await client.query(
+    `select refused from izta.enqueue_1(array['01890a5d-ac96-774b-bcce-b302099a8057']::pg_catalog.uuid[], '{default}',
+      '{double}', '{" null"}', '{5}', '{3}', '{0}', '{null}', '{null}', '{null}', '{null}', true, true, '5 s')`,
+  )
+  expect(rows).toEqual([{ refused: null }])
+  const made = await client.query(
+    "select created_at > now() - interval '1 minute' as recent from izta.task where job = $1",
+    ['double'],
+  )
+  expect(made.rows).toContainEqual({ recent: true })
+  await client.query('discard temp')
+  client.release()
+})
