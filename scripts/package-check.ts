@@ -1,4 +1,4 @@
-// Checks the package as users get it: what it holds, that its types and entry points work, and how large bundles become.
+// Checks the package as users get it: its contents, types and entry points, the size of bundles, and the example with it.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -257,6 +257,7 @@ try {
   checkRun()
   console.log(`entry points: ${entryPoints.join(', ')}`)
   await checkBundles()
+  console.log(run(process.execPath, [join(root, 'examples/check.ts'), tarball], root).trim())
 } catch (error) {
   console.error(error instanceof Error ? error.message : error)
   process.exitCode = 1
