@@ -43,7 +43,7 @@ async function statements(): Promise<[string, string][]> {
 const all = await statements()
 
 const types = [
-  ...[
+  [
     'text',
     'varchar',
     'name',
@@ -56,9 +56,9 @@ const types = [
     'numeric',
     'oid',
   ],
-  ...['timestamptz', 'timestamp', 'date', 'interval', 'uuid', 'json', 'jsonb'],
-  ...['text[]', 'uuid[]', 'bigint[]', 'integer[]', 'json[]', 'xid'],
-]
+  ['timestamptz', 'timestamp', 'date', 'interval', 'uuid', 'json', 'jsonb'],
+  ['text[]', 'uuid[]', 'bigint[]', 'integer[]', 'json[]', 'xid'],
+].flat()
 
 /** In the schema "hostile": each operator and function that the statements use, for all types that lack it. */
 async function shadow(): Promise<void> {
