@@ -51,7 +51,7 @@ export function secretDatabase(options: SecretDatabaseOptions): Database {
 
   function current(): Promise<Database> {
     const opening = (opened ??= fetchValue(api, secret).then(
-      (value) => open(readConnectionString(value)),
+      (value) => open(readConnectionString(secret, value)),
       (error: unknown) => {
         throw unavailable(secret, error)
       },
@@ -134,15 +134,15 @@ function unavailable(secret: string, cause: unknown): Error {
 }
 
 /** A connection string, or the JSON with host, username and password that RDS keeps. */
-export function readConnectionString(secret: string): string {
-  const text = secret.trim()
+export function readConnectionString(secret: string, value: string): string {
+  const text = value.trim()
   if (/^postgres(ql)?:\/\//.test(text)) return text
   const fields = parseFields(text)
   const { host, username, password } = fields
   if (host === undefined || username === undefined || password === undefined) {
     throw new DatabaseAccessError(
       'database-secret',
-      'The database secret is neither a connection string (postgres://user:password@host/database) nor JSON with host, username and password: put one of them there.',
+      `The database secret ${secret} holds neither a connection string (postgres://user:password@host/database) nor JSON with host, username and password: put one of them there.`,
       {},
     )
   }

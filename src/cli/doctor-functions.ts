@@ -123,7 +123,9 @@ export function checkConnections({ server, stack, connectionString }: Facts): Ve
         `${usedConnections} of ${count(connections, 'connection')} are in use: lower maxRunners or max of pgDatabase, raise max_connections, or put a pooler between.`,
       ),
     ]
-  if (stack === undefined) return [ok(`${usedConnections} of ${connections} in use`)]
+  if (stack === undefined || stack.runners.length === 0) {
+    return [ok(`${usedConnections} of ${connections} in use`)]
+  }
   return [atFullLoad(stack, most, `${count(most, 'connection')}${whose}`)]
 }
 

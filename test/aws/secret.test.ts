@@ -120,7 +120,7 @@ test('what names neither a secret nor a parameter is refused at once', () => {
 })
 
 test('connection strings are used as they are, the JSON of RDS becomes one with TLS checked', () => {
-  expect(readConnectionString(' postgresql://a:b@c/d\n')).toBe('postgresql://a:b@c/d')
+  expect(readConnectionString(secret, ' postgresql://a:b@c/d\n')).toBe('postgresql://a:b@c/d')
   const rds = {
     engine: 'postgres',
     host: 'db.example.com',
@@ -129,16 +129,18 @@ test('connection strings are used as they are, the JSON of RDS becomes one with 
     port: 5432,
     dbname: 'app',
   }
-  expect(readConnectionString(JSON.stringify(rds))).toBe(
+  expect(readConnectionString(secret, JSON.stringify(rds))).toBe(
     'postgres://app:p%40%3A%2F%3F@db.example.com:5432/app?sslmode=verify-full',
   )
-  expect(readConnectionString('{"host":"h","username":"u","password":"p"}')).toBe(
+  expect(readConnectionString(secret, '{"host":"h","username":"u","password":"p"}')).toBe(
     'postgres://u:p@h/postgres?sslmode=verify-full',
   )
 })
 
 test('a secret that is neither is told without being shown', () => {
   for (const wrong of ['hunter2', '', '[]', 'null', '{"password":"hunter2"}']) {
-    expect(() => readConnectionString(wrong)).toThrow(/^(?!.*hunter2).*neither a connection string/)
+    expect(() => readConnectionString(secret, wrong)).toThrow(
+      /^(?!.*hunter2)The database secret arn:.* holds neither a connection string/,
+    )
   }
 })
