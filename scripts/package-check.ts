@@ -76,7 +76,7 @@ import { createEnqueueHandler, createRunnerHandler, createSchedulerHandler, rdsT
 import { startLocalStack } from 'izta/local'
 import { neonDatabase } from 'izta/neon'
 import { neonSocketDatabase } from 'izta/neon-socket'
-import { pgDatabase } from 'izta/pg'
+import { notifyWake, pgDatabase } from 'izta/pg'
 import { createTestClock, drain, runJob } from 'izta/testing'
 import * as z from 'zod'
 
@@ -104,7 +104,7 @@ void (() => izta.enqueue(divide, { numerator: 'one' }))
 
 export const database = pgDatabase({ connectionString: 'postgres://izta@localhost/app', password: rdsToken() })
 export const handlers = [createEnqueueHandler({ izta }), createRunnerHandler({ izta }), createSchedulerHandler({ izta })]
-export { createTestClock, drain, IztaError, neonDatabase, neonSocketDatabase, runJob, startLocalStack, startRunner }
+export { createTestClock, drain, IztaError, neonDatabase, neonSocketDatabase, notifyWake, runJob, startLocalStack, startRunner }
 `
 
 /** What needs no types of Node: `@types/aws-lambda`, behind `izta/lambda`, does. */

@@ -15,6 +15,12 @@ export interface Wake {
   wake(queue: string, hops: number): Promise<void> | void
   /** Sees that what is due at the instant starts then, for which no alarm is set yet. */
   wakeAt?(instant: Date): Promise<void> | void
+  /**
+   * Hears wakes that other processes send, for `startRunner`: calls `onWake` with the queue of each, and with `'*'` when
+   * some may have been missed. What it returns ends that, and resolves when nothing is heard any more. It neither
+   * throws nor gives up: the runner polls beside it.
+   */
+  listen?(onWake: (queue: string) => void, log: Logger): () => Promise<void>
 }
 
 /** Starts the scheduler at an instant, once, while nothing else runs. Implemented by the AWS adapter. */
@@ -29,6 +35,8 @@ export interface Wakes {
   wake(queues: readonly string[], hops?: number): Promise<void>
   wakeAt(instant: Date | undefined): Promise<void>
   subscribe(sink: Wake): () => void
+  /** Hears wakes of other processes, where the configured wake can; returns what ends that. */
+  listen(onWake: (queue: string) => void): () => Promise<void>
   /** Waits until every wake sent so far has been taken or has failed: a function freezes when its handler returns. */
   settled(): Promise<void>
 }
@@ -69,6 +77,7 @@ export function createWakes(configured: Wake | undefined, events: Events, log: L
       sinks.add(sink)
       return () => sinks.delete(sink)
     },
+    listen: (onWake) => configured?.listen?.(onWake, log) ?? (() => Promise.resolve()),
     async settled() {
       while (onTheirWay.size > 0) await Promise.all(onTheirWay)
     },

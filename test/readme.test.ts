@@ -43,7 +43,7 @@ declare global {
   const { createEnqueueHandler, createRemoteIzta, createRunnerHandler, createSchedulerHandler }: typeof lambda
   const { alarmWake, invokeWake, rdsToken, secretDatabase }: typeof lambda
   const { startLocalStack }: typeof import('izta/local')
-  const { pgDatabase }: typeof import('izta/pg')
+  const { notifyWake, pgDatabase }: typeof import('izta/pg')
   const { neonDatabase }: typeof import('izta/neon')
   const { neonSocketDatabase }: typeof import('izta/neon-socket')
   const { expect, test }: typeof vitest

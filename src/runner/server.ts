@@ -168,12 +168,13 @@ export function startRunner(izta: Configured, options: RunnerOptions = {}): Runn
     ticking = tickAgain()
   }
 
-  const unsubscribe = config.wakes.subscribe({
-    wake(queue) {
-      if (queues.length === 0 || queue === anyQueue || queues.includes(queue)) look()
-    },
-  })
+  function wake(queue: string): void {
+    if (queues.length === 0 || queue === anyQueue || queues.includes(queue)) look()
+  }
+
+  const unsubscribe = config.wakes.subscribe({ wake })
   startTerm()
+  const stopListening = config.wakes.listen(wake)
   after(pollSeconds * 1000, poll)
   if (scheduler) startTick()
 
@@ -189,7 +190,7 @@ export function startRunner(izta: Configured, options: RunnerOptions = {}): Runn
     const cancelLeave = clock.after((timeoutSeconds + defaults.runner.graceSeconds) * 1000, () => {
       for (const run of all) run.leave()
     })
-    await Promise.allSettled([ticking, ...all.map((run) => run.done)])
+    await Promise.allSettled([ticking, stopListening(), ...all.map((run) => run.done)])
     cancelStop()
     cancelLeave()
   }

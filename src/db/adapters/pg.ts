@@ -4,6 +4,7 @@ import type { Database, Row } from '../database.ts'
 import { PgClient } from './pg-client.ts'
 import { asText, pooledDatabase, type PgOptions, type PgPool } from './pool.ts'
 
+export { notifyWake, type NotifyWakeOptions } from './notify-wake.ts'
 export { pgDefaults, type PgConnection, type PgOptions, type PgPool } from './pool.ts'
 
 /**

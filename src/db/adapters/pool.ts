@@ -96,8 +96,12 @@ export function pooledDatabase<Client extends PoolClient>(
  *
  * @throws {DefinitionError} when it is neither, or the connection string no `postgres://` URL.
  */
-export function checkPgOptions(adapter: string, source: string | PgOptions): PgOptions {
-  const expected = `${adapter}: expected a connection string such as postgres://user:password@host/database, a pg.Pool or options of pg.Pool`
+export function checkPgOptions(
+  adapter: string,
+  source: string | PgOptions,
+  others = 'a pg.Pool or options of pg.Pool',
+): PgOptions {
+  const expected = `${adapter}: expected a connection string such as postgres://user:password@host/database, ${others}`
   if (typeof source === 'string' || source === undefined || source === null) {
     assertConnectionString(expected, source)
     return { connectionString: source }
