@@ -24,12 +24,28 @@ export function redact(text: string): string {
   return text.replace(/(postgres(?:ql)?:\/\/|connection string: ).*/gis, '$1***')
 }
 
+/** What of a driver's message may be shown. Data exceptions (class 22) quote the value that they refuse. */
+export function shownMessage(error: unknown): string {
+  const message = redact(messageOf(error))
+  const state = fieldOf(error, 'code')
+  return typeof state === 'string' && /^22[0-9A-Z]{3}$/.test(state)
+    ? message.replace(/"[^]*"/, '"***"')
+    : message
+}
+
+/** Of the context only where in which function: other lines quote parameters, JSON data and statements. */
+function shownContext(where: string): string {
+  const lines = where.split('\n').filter((line) => /^(PL\/pgSQL|SQL) function /.test(line))
+  return lines.join('\n')
+}
+
 /** A copy with the fields that help; the original can hold the client, the connection string or a row's values. */
 export function withoutSecrets(error: unknown): Error {
-  const copy = new Error(redact(messageOf(error)))
+  const message = messageOf(error)
+  const copy = new Error(shownMessage(error))
   if (error instanceof Error) {
     copy.name = error.name
-    copy.stack = redact(error.stack ?? copy.message)
+    copy.stack = redact((error.stack ?? message).replace(message, () => copy.message))
   }
   const fields = [
     'code',
@@ -45,7 +61,9 @@ export function withoutSecrets(error: unknown): Error {
   ]
   for (const field of fields) {
     const value = fieldOf(error, field)
-    if (typeof value === 'string') Object.assign(copy, { [field]: redact(value) })
+    if (typeof value !== 'string') continue
+    const shown = field === 'where' ? shownContext(value) : value
+    if (shown !== '') Object.assign(copy, { [field]: redact(shown) })
   }
   return copy
 }

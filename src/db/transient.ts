@@ -8,7 +8,7 @@ import {
   NotMigratedError,
   type StatementOutcome,
 } from '../errors.ts'
-import { fieldOf, messageOf, redact, withoutSecrets } from './redact.ts'
+import { fieldOf, messageOf, shownMessage, withoutSecrets } from './redact.ts'
 
 type Kind = 'unreachable' | 'access' | 'not-migrated' | 'other'
 
@@ -188,9 +188,7 @@ export function toDatabaseError(error: unknown, where: string, { sent = true } =
   // Lost on the way to a connection is lost before anything was sent.
   const verdict: Verdict = judged === verdicts.lost && !sent ? verdicts.notConnected : judged
   const errorClass = classOf(verdict.kind)
-  const reason = [sqlState ?? chain.map(codeOf).find(Boolean), redact(messageOf(chain.at(-1)))].filter(
-    Boolean,
-  )
+  const reason = [sqlState ?? chain.map(codeOf).find(Boolean), shownMessage(chain.at(-1))].filter(Boolean)
   return new errorClass(
     verdict.code,
     `The database at ${where} ${verdict.what} (${reason.join(': ')}): ${verdict.advice}.`,
