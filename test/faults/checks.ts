@@ -119,6 +119,19 @@ where h.status = 'finished' and h.payload is not null and h.job <> 'odd' and not
     and r.outcome = 'ok')`,
   },
   {
+    rule: 'a failure is recorded only if its run still held the lease',
+    when: 'always',
+    text: `
+select format('task %s: attempt %s has failed by run %s, which had lost its lease', e.id, r.attempt, r.id) as what
+from (
+  select t.id, unnest(t.errors) as entry from izta.task t where t.job in ('flaky', 'parent')
+  union all
+  select h.id, unnest(h.errors) from izta.history h where h.job in ('flaky', 'parent')) e
+join ledger.run r on r.id = substring(e.entry::text from 'run ([0-9a-f-]{36})')::uuid
+where r.attempt <> ledger.attempt(e.entry) or exists (
+  select from ledger.takeover t where t.task = r.task and t.attempt = r.attempt - 1 and t.losses_before = r.losses)`,
+  },
+  {
     rule: 'each counted attempt has its run',
     when: 'always',
     text: `
@@ -179,7 +192,7 @@ where h.losses <> l.takeovers or r.open > h.losses`,
     text: `
 select format('task %s of job %s is left: attempt %s, losses %s, claims %s, due %s, lease %s', id, job, attempt, losses, claims,
   due_at, lease) as what
-from izta.task where due_at < now() - interval '5 seconds' or schedule is null`,
+from izta.task where due_at < izta.now() - interval '5 seconds' or schedule is null`,
   },
 ]
 

@@ -7,20 +7,43 @@ import { createSchedulerHandler } from '../../src/aws/scheduler-handler.ts'
 import { createIzta, type EnqueueItem } from '../../src/index.ts'
 import { allJobs, createJobs, createSchedules } from './jobs.ts'
 import { createLedger } from './ledger.ts'
-import { childSettings, openDatabase, quiet } from './child.ts'
+import { childSettings, openDatabase, quiet, sendUp } from './child.ts'
+import { createItems } from './items.ts'
 import { createRandom } from './random.ts'
+
+export interface ClientOrder {
+  /** Whether tasks are enqueued without an order. */
+  readonly enqueuing?: boolean
+  /** Whether the schedules are ticked without an order. */
+  readonly ticking?: boolean
+  /** So many ticks at once. */
+  readonly ticks?: number
+  /** So many tasks that take a while, at once. */
+  readonly burst?: number
+  /** A task that is a fault by itself. */
+  readonly troublemaker?: string
+}
 
 const settings = childSettings()
 const { ledgerUrl, seed } = settings
 const random = createRandom(seed)
 const ledger = createLedger(ledgerUrl)
 const jobs = createJobs()
+const { anyItem, slowItem, troublemaker } = createItems(jobs, random)
 const database = openDatabase(settings)
-const izta = createIzta({ database, jobs: allJobs(jobs), schedules: createSchedules(jobs), log: quiet })
+const izta = createIzta({
+  database,
+  jobs: allJobs(jobs),
+  schedules: createSchedules(jobs),
+  log: quiet,
+  wake: { wake: async (queue) => void (await sendUp({ wake: queue })) },
+})
 const tick = createSchedulerHandler({ izta })
-/** Unfinished tasks that are enough: the faults are to meet tasks, not a backlog. */
-const enough = 120
+
+/** Due tasks come in waves: up to so many, then none until so few are left, or the last priorities would starve. */
+const [high, low] = [80, 8]
 let enqueuing = true
+let ticking = true
 
 const accept = `
 insert into ledger.accepted (task, job)
@@ -35,61 +58,17 @@ async function enqueue(items: readonly EnqueueItem[]): Promise<string[]> {
   return created.map(({ id }) => id)
 }
 
-function anyItem(): EnqueueItem {
-  const ms = random.chance(0.1) ? random.between(300, 800) : random.between(0, 120)
-  const kind = random.next()
-  if (kind < 0.1) return [jobs.flaky, { failures: random.between(1, 2) }]
-  if (kind < 0.2) {
-    const failsAlways = random.chance(0.2)
-    return [
-      jobs.parent,
-      {
-        children: random.between(1, 4),
-        keyed: random.chance(0.3),
-        failsFirst: random.chance(0.3),
-        failsAlways,
-      },
-    ]
-  }
-  if (kind < 0.3) return [jobs.bare, { ms }]
-  if (kind < 0.36)
-    return [
-      jobs.keyed,
-      { ms },
-      { key: `key ${random.between(1, 8)}`, keyUntil: random.chance(0.5) ? 'started' : 'finished' },
-    ]
-  if (kind < 0.4) return [jobs.recent, { ms }]
-  const options = random.chance(0.2)
-    ? { delaySeconds: random.next() }
-    : random.chance(0.2)
-      ? { id: uuidv7() }
-      : {}
-  return [jobs.work, { ms }, { ...options, priority: random.between(0, 9) }]
-}
-
-/** What is a fault by itself. */
-function troublemaker(kind: string): EnqueueItem {
-  if (kind === 'poison') return [jobs.poison, {}]
-  if (kind === 'blocked-loop') return [jobs.blocker, {}]
-  if (kind === 'ignored-signal') return [jobs.stubborn, {}]
-  if (kind === 'unknown-job') return [jobs.recent, { ms: 10 }]
-  if (kind === 'odd-text')
-    return [
-      jobs.odd,
-      { text: ['\0', '\ud800', '"\\\u2028', '\u0000'.repeat(5000)][random.between(0, 3)] ?? '' },
-    ]
-  return [jobs.unstorable, { kind: random.between(0, 4) }]
-}
-
 async function enqueueOn(): Promise<void> {
   const recent: string[] = []
+  let rising = true
   for (;;) {
     await sleep(random.between(10, 60))
     try {
       const [{ n } = { n: 0 }] = await ledger.read<{ n: number }>(
-        `select count(*)::int as n from izta.task where run_at < now() + interval '10 seconds'`,
+        `select count(*)::int as n from izta.task where schedule is null or run_at < izta.now()`,
       )
-      if (!enqueuing || n > enough) continue
+      rising = rising ? n < high : n < low
+      if (!enqueuing || !rising) continue
       recent.push(
         ...(await enqueue(Array.from({ length: random.chance(0.2) ? random.between(2, 20) : 1 }, anyItem))),
       )
@@ -109,17 +88,17 @@ async function cancel(id: string | undefined): Promise<void> {
 
 async function tickOn(): Promise<void> {
   for (;;) {
-    await tick().catch(() => undefined)
+    if (ticking) await tick().catch(() => undefined)
     await sleep(random.between(200, 700))
   }
 }
 
-async function insist(item: EnqueueItem): Promise<void> {
-  const [job, payload] = item
+/** An enqueue that may be sent often, by one id, until it is accepted. */
+async function insist([job, payload, options]: EnqueueItem): Promise<void> {
   const id = uuidv7()
   for (let tries = 0; tries < 20; tries++) {
     try {
-      await izta.enqueueMany([[job, payload, { id }]] as never)
+      await izta.enqueueMany([[job, payload, { ...options, id }]] as never)
       return await ledger.write(accept, [[id], [job.id]])
     } catch {
       await sleep(200)
@@ -127,10 +106,12 @@ async function insist(item: EnqueueItem): Promise<void> {
   }
 }
 
-process.on('message', (message: { enqueuing?: boolean; ticks?: number; troublemaker?: string }) => {
-  if (message.enqueuing !== undefined) enqueuing = message.enqueuing
-  for (let n = 0; n < (message.ticks ?? 0); n++) void tick().catch(() => undefined)
-  if (message.troublemaker !== undefined) void insist(troublemaker(message.troublemaker))
+process.on('message', (order: ClientOrder) => {
+  enqueuing = order.enqueuing ?? enqueuing
+  ticking = order.ticking ?? ticking
+  for (let n = 0; n < (order.ticks ?? 0); n++) void tick().catch(() => undefined)
+  for (let n = 0; n < (order.burst ?? 0); n++) void insist(slowItem())
+  if (order.troublemaker !== undefined) void insist(troublemaker(order.troublemaker))
 })
 process.once('disconnect', () => process.exit())
 

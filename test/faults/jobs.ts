@@ -25,8 +25,8 @@ export function createJobs(ledger?: Ledger) {
     payload: pause,
     run: ({ ms }, ctx) =>
       book.run(ctx, async (id) => {
-        // Slow after a loss, so that the thawed runner which lost it settles beside its successor.
-        await sleep(ctx.losses > 0 ? 850 : ms, undefined, { signal: ctx.signal })
+        // Some are slow after a loss, so that the thawed runner which lost it settles beside its successor.
+        await sleep(ctx.losses > 0 && ms % 3 === 0 ? 700 : ms, undefined, { signal: ctx.signal })
         return id
       }),
   })
@@ -54,11 +54,11 @@ export function createJobs(ledger?: Ledger) {
       book.run(ctx, async (id) => {
         if (ctx.attempt > 1) await sleep(400, undefined, { signal: ctx.signal })
         // A retry without delay is the one that a late copy of itself could undo.
-        if (ctx.attempt <= failures) return ctx.fail('flaky', { retryAfterSeconds: 0 })
+        if (ctx.attempt <= failures) return ctx.fail(`run ${id}`, { retryAfterSeconds: 0 })
         return id
       }),
   })
-  /** Makes children, and fails at its first attempt if told to, when the children must not exist. */
+  /** Makes children, and fails at its first attempt or at each if told to, when the children must not come to be. */
   const parent = defineJob({
     ...common,
     id: 'parent',
@@ -73,8 +73,7 @@ export function createJobs(ledger?: Ledger) {
         for (let n = 0; n < children; n++) {
           ctx.enqueue(work, { ms: 5 * n }, withKeys ? { key: `${ctx.task.id} ${n}` } : {})
         }
-        if (failsAlways || (failsFirst && ctx.attempt === 1))
-          throw new Error('the children must not come to be')
+        if (failsAlways || (failsFirst && ctx.attempt === 1)) throw new Error(`run ${id}`)
         await sleep(300, undefined, { signal: ctx.signal })
         return id
       }),
@@ -89,6 +88,25 @@ export function createJobs(ledger?: Ledger) {
         process.kill(process.pid, 'SIGKILL')
         block(1000)
       }),
+  })
+  /** Fills the memory until its process dies of it, once. */
+  const hungry = defineJob({
+    ...common,
+    id: 'hungry',
+    payload: z.object({}),
+    run: (_, ctx) =>
+      book.run(ctx, (id) => {
+        const meals: number[][] = []
+        while (ctx.losses === 0) meals.push(Array.from({ length: 100_000 }, (_item, n) => n / 3))
+        return id
+      }),
+  })
+  /** As large as its payload, which nothing can compress. */
+  const bulky = defineJob({
+    ...common,
+    id: 'bulky',
+    payload: z.object({ ms: z.number(), bulk: z.string() }),
+    run: (payload, ctx) => work.run(payload, ctx),
   })
   /** Returns what cannot be stored. */
   const unstorable = defineJob({
@@ -144,7 +162,22 @@ export function createJobs(ledger?: Ledger) {
   })
   const slot = defineJob({ ...common, id: 'slot', run: (_, ctx) => book.run(ctx, (id) => id) })
 
-  return { work, keyed, bare, flaky, parent, poison, unstorable, odd, blocker, stubborn, recent, slot }
+  return {
+    work,
+    keyed,
+    bare,
+    flaky,
+    parent,
+    poison,
+    hungry,
+    bulky,
+    unstorable,
+    odd,
+    blocker,
+    stubborn,
+    recent,
+    slot,
+  }
 }
 
 export type Jobs = ReturnType<typeof createJobs>

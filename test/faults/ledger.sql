@@ -16,7 +16,8 @@ create table ledger.run (
   pid integer not null,
   -- When its signal aborts at the latest.
   may_run_until timestamptz not null,
-  started_at timestamptz not null default clock_timestamp(),
+  -- By the machine's clock, as all instants of the ledger but those of takeovers. The row may come later.
+  started_at timestamptz not null,
   -- Until when the lease of this very claim lasts; null: somebody else's by the time the handler started.
   lease_until timestamptz,
   ended_at timestamptz,
@@ -44,11 +45,22 @@ create index on ledger.ended (task);
 
 create table ledger.takeover (
   n bigint generated always as identity primary key,
-  task uuid not null, losses_before integer not null, losses_after integer not null,
+  task uuid not null, attempt integer not null, losses_before integer not null, losses_after integer not null,
   lease_until timestamptz not null, claimed_at timestamptz not null,
   at timestamptz not null default clock_timestamp()
 );
 create index on ledger.takeover (task);
+
+-- How far the clock of izta is behind that of the machine.
+create table ledger.clock (behind interval not null);
+insert into ledger.clock values ('0');
+grant usage on schema ledger to izta_app;
+grant select on ledger.clock to izta_app;
+create or replace function izta.now() returns timestamptz language sql stable parallel safe
+  as 'select pg_catalog.now() - (select c.behind from ledger.clock c)';
+-- The machine's instant of one on izta's clock, or an earlier one: the clock only falls behind.
+create function ledger.real(at timestamptz) returns timestamptz language sql stable
+  as 'select at + (select c.behind from ledger.clock c)';
 
 create table ledger.trouble (sqlstate text not null, share real not null, until_at timestamptz not null);
 
@@ -73,13 +85,13 @@ begin
   if found then
     return null;
   end if;
-  insert into ledger.ended (task, job, lease, lease_until) values (old.id, old.job, old.lease, old.run_at);
+  insert into ledger.ended (task, job, lease, lease_until) values (old.id, old.job, old.lease, ledger.real(old.run_at));
   return null;
 end $$;
 create function ledger.note_takeover() returns trigger language plpgsql security definer as $$
 begin
-  insert into ledger.takeover (task, losses_before, losses_after, lease_until, claimed_at)
-  values (new.id, old.losses, new.losses, old.run_at, now());
+  insert into ledger.takeover (task, attempt, losses_before, losses_after, lease_until, claimed_at)
+  values (new.id, old.attempt, old.losses, new.losses, old.run_at, izta.now());
   return null;
 end $$;
 create function ledger.make_trouble() returns trigger language plpgsql security definer as $$

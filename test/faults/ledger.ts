@@ -15,10 +15,10 @@ export interface Ledger {
 
 // The lease is this claim's only if nobody has counted a loss or an attempt since.
 const start = `
-insert into ledger.run (id, task, job, attempt, losses, pid, may_run_until, lease_until)
-select $1::uuid, $2::uuid, $3::text, $4::integer, $5::integer, $6::integer, $7::timestamptz, (
-  select t.run_at from izta.task t
-  where t.id = $2::uuid and t.lease is not null and t.run_at > clock_timestamp() and t.losses = $5::integer and t.attempt = $4::integer - 1)
+insert into ledger.run (id, task, job, attempt, losses, pid, started_at, may_run_until, lease_until)
+select $1::uuid, $2::uuid, $3::text, $4::integer, $5::integer, $6::integer, $7::timestamptz, $8::timestamptz, (
+  select ledger.real(t.run_at) from izta.task t
+  where t.id = $2::uuid and t.lease is not null and t.run_at > izta.now() and t.losses = $5::integer and t.attempt = $4::integer - 1)
 on conflict do nothing`
 const end = `update ledger.run set ended_at = clock_timestamp(), outcome = $2 where id = $1`
 
@@ -57,8 +57,11 @@ export function createLedger(url: string, { onStarted }: LedgerOptions = {}): Le
     async run(ctx, work) {
       const id = uuidv7()
       // The harness and its database share one machine, and so one clock.
+      // Rounded up: a lease's end has fractions of milliseconds.
+      const startedAt = new Date(machineNow() + 1)
       const mayRunUntil = new Date(machineNow() + ctx.remainingMs())
-      await write(start, [id, ctx.task.id, ctx.task.job, ctx.attempt, ctx.losses, process.pid, mayRunUntil])
+      const { task, attempt, losses } = ctx
+      await write(start, [id, task.id, task.job, attempt, losses, process.pid, startedAt, mayRunUntil])
       const finish = async (outcome: string) => {
         await write(end, [id, ctx.signal.aborted ? codeOf(ctx.signal.reason) : outcome])
       }

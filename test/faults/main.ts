@@ -1,6 +1,6 @@
 // Entry of `npm run test:faults`: reads arguments, runs, prints what was found, and writes the report.
 import { Command, InvalidArgumentError } from 'commander'
-import { kindNames, type KindName } from './injector.ts'
+import { kindNames, type KindName } from './kinds.ts'
 import { writeMutations, writeReport } from './report.ts'
 import { run } from './run.ts'
 
@@ -35,8 +35,8 @@ const options = new Command('test:faults')
   )
   .option('--faults <n>', 'how many', whole, 300)
   .option('--seed <n>', 'the order of the faults', whole, 1 + Math.floor(Math.random() * 1_000_000))
-  .option('--rate <n>', 'faults a second', whole, 6)
-  .option('--runners <n>', 'processes that run tasks', whole, 4)
+  .option('--rate <n>', 'faults a second', whole, 7)
+  .option('--runners <n>', 'processes that run tasks', whole, 8)
   .option('--kinds <list>', 'only these, by commas', someKinds, kindNames)
   .option('--except <list>', 'all but these', someKinds, [])
   .option('--report <file>', 'write the figures into this page')
@@ -52,7 +52,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => 
 const log = (line: string) => void process.stderr.write(`${line}\n`)
 
 if (options.mutations !== undefined) {
-  const { runMutations } = await import('./mutations.ts')
+  const { runMutations } = await import('./mutate.ts')
   const names = typeof options.mutations === 'string' ? options.mutations.split(',') : undefined
   const results = await runMutations({ seed: options.seed, names, log })
   if (options.report !== undefined) await writeMutations(options.report, results)

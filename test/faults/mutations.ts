@@ -1,15 +1,10 @@
-// Breaks the engine on purpose, in a copy of the sources, and sees that a run catches each break.
-import { spawn } from 'node:child_process'
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import type { KindName } from './injector.ts'
-import type { RunReport } from './run.ts'
+// Ways to break the engine on purpose, each as one change of a text in the sources.
+import type { KindName } from './kinds.ts'
 
-interface Mutation {
+export interface Mutation {
   readonly name: string
   readonly file: string
+  /** Stands there once, however it is broken into lines. */
   readonly from: string
   readonly to: string
   /** What brings it to light soonest. @default every kind */
@@ -89,15 +84,15 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'children-of-unsettled-parents',
     file: turn,
-    from: '        where v_finished[c.parent]\n        -- One order',
-    to: '        where true\n        -- One order',
+    from: 'where v_finished[c.parent] and not',
+    to: 'where true and not',
     kinds: ['late-copy', 'cut-after'],
   },
   {
     name: 'children-before-the-settle',
     file: 'src/runner/execute.ts',
-    from: '      children.push(prepared)\n',
-    to: `      children.push(prepared)
+    from: 'children.push(prepared)',
+    to: `children.push(prepared)
       void import('../client/enqueue.ts').then(async ({ insertTasks }) => insertTasks(options as never, [await prepared]))
 `,
     kinds: ['kill-in-task', 'trigger-twice'],
@@ -105,7 +100,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'slots-without-compare-and-set',
     file: 'src/store/slots.ts',
-    from: ' and g.was_made_until = s.made_until',
+    from: 'and g.was_made_until = s.made_until',
     to: '',
     kinds: ['schedulers-at-once', 'trigger-twice'],
   },
@@ -126,76 +121,36 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'stuck-tasks-retried-at-once',
     file: 'src/runner/hand.ts',
-    from: 'failed(task, job, timeoutFailure, leaseMs(clock, deadline))',
-    to: 'failed(task, job, timeoutFailure, leaseMs(clock, deadline) && 0)',
+    from: "failed(task, job, timeoutFailure, 'retry-after-lease')",
+    to: "failed(task, job, timeoutFailure, 'retry')",
     kinds: ['ignored-signal', 'trigger-twice'],
   },
   {
     name: 'failed-tasks-vanish',
     file: turn,
-    from: '    from gone\n    on conflict',
-    to: "    from gone where kind <> 'fail'\n    on conflict",
+    from: 'from gone on conflict',
+    to: "from gone where kind <> 'fail' on conflict",
     kinds: ['unstorable-result', 'trigger-twice'],
+  },
+  {
+    name: 'expired-leases-count-as-running',
+    file: 'src/store/enqueue.ts',
+    from: "when t.lease is not null and t.run_at > izta.now() then 'running'",
+    to: "when t.lease is not null then 'running'",
+    kinds: ['kill-in-task', 'freeze-past-lease'],
   },
 ]
 
-const root = fileURLToPath(new URL('../../', import.meta.url))
-
-export interface MutationOptions {
-  readonly seed: number
-  /** @default all of them */
-  readonly names?: readonly string[] | undefined
-  readonly log: (line: string) => void
-}
-
-export interface MutationResult {
-  readonly name: string
-  /** The first rule that was violated; undefined: nobody noticed. */
-  readonly caughtBy: string | undefined
-  readonly afterSeconds: number
-}
-
-/** False when a break was not caught. */
-export async function runMutations({ seed, names, log }: MutationOptions): Promise<MutationResult[]> {
-  const results: MutationResult[] = []
-  for (const mutation of mutations) {
-    if (names !== undefined && !names.includes(mutation.name)) continue
-    const result = await runOne(mutation, seed)
-    log(
-      `${result.caughtBy === undefined ? 'NOT CAUGHT' : 'caught'}: ${result.name}: ${result.caughtBy ?? ''} (${result.afterSeconds.toFixed(1)} s)`,
-    )
-    results.push(result)
+/** The broken text. Throws when the place to break it is not there, or there more than once. */
+export function mutate(text: string, { name, file, from, to }: Mutation): string {
+  const words = from.trim().split(/\s+/)
+  const pattern = new RegExp(
+    words.map((word) => word.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('\\s+'),
+    'g',
+  )
+  const places = [...text.matchAll(pattern)].length
+  if (places !== 1) {
+    throw new Error(`mutation ${name}: ${file} holds ${places} times, not once: ${from}`)
   }
-  return results
-}
-
-async function runOne({ name, file, from, to, kinds }: Mutation, seed: number): Promise<MutationResult> {
-  const folder = await mkdtemp(join(tmpdir(), 'izta-mutation-'))
-  try {
-    for (const part of ['src', 'migrations', 'test/faults', 'package.json']) {
-      await cp(join(root, part), join(folder, part), { recursive: true })
-    }
-    await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
-    const path = join(folder, file)
-    const text = await readFile(path, 'utf8')
-    if (text.split(from).length !== 2)
-      throw new Error(`mutation ${name}: ${file} does not hold this once: ${from}`)
-    await writeFile(
-      path,
-      text.replace(from, () => to),
-    )
-    const words = ['--faults', '150', '--rate', '8', '--seed', `${seed}`, '--until-violation', '--json']
-    if (kinds !== undefined) words.push('--kinds', kinds.join(','))
-    const { violations, seconds } = await reportOf(join(folder, 'test/faults/main.ts'), words)
-    return { name, caughtBy: violations[0]?.rule, afterSeconds: violations[0]?.afterSeconds ?? seconds }
-  } finally {
-    await rm(folder, { recursive: true, force: true })
-  }
-}
-
-async function reportOf(main: string, words: readonly string[]): Promise<RunReport> {
-  const child = spawn(process.execPath, [main, ...words], { stdio: ['ignore', 'pipe', 'inherit'] })
-  let output = ''
-  for await (const chunk of child.stdout) output += String(chunk)
-  return JSON.parse(output.trim().split('\n').at(-1) ?? '{}') as RunReport
+  return text.replace(pattern, () => to)
 }

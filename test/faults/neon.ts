@@ -8,6 +8,7 @@ export const httpFaults = [
   'http-refused',
   'http-answer-dropped',
   'http-answer-truncated',
+  'http-stalled',
   'http-doubled',
   'http-late',
 ] as const
@@ -59,6 +60,7 @@ export async function startNeonEndpoint(url: string): Promise<NeonEndpoint> {
     const { status, answer: answered } = await Promise.race(replies)
     await Promise.all(replies)
     if (one?.fault === 'http-answer-dropped') return void request.socket.destroy()
+    if (one?.fault === 'http-stalled') await sleep(one.delayMs)
     const text = JSON.stringify(answered)
     response
       .writeHead(status)

@@ -22,6 +22,7 @@ interface Armed {
 }
 
 const patienceMs = 2000
+const latePatienceMs = 2000
 /** `ReadyForQuery`, with which the server ends each answer. */
 const readyPrefix = Buffer.from([0x5a, 0, 0, 0, 5])
 /** `Parse`, with which each statement begins. */
@@ -69,7 +70,9 @@ export async function startProxy(target: () => { host: string; port: number }): 
           isLate = true
           answer = 'drop'
           client.destroy()
-          return void setTimeout(() => server.write(chunk), one.delayMs)
+          setTimeout(() => server.write(chunk), one.delayMs)
+          // Of a large statement only the first part is there: a server waits for the rest as long as anybody holds the line.
+          return void setTimeout(() => server.destroy(), one.delayMs + latePatienceMs)
         case 'stalled-answer':
           answer = 'delay'
           delayMs = one.delayMs

@@ -2,9 +2,11 @@
 import { cpus } from 'node:os'
 import { readFile, writeFile } from 'node:fs/promises'
 import { checks } from './checks.ts'
-import { descriptions, kindNames } from './injector.ts'
-import type { MutationResult } from './mutations.ts'
-import { longestLeaseSeconds, type Recovery, type RunReport } from './run.ts'
+import { kindNames, kinds } from './kinds.ts'
+import type { MutationResult } from './mutate.ts'
+import { leaseMs } from './pace.ts'
+import type { Recovery } from './calm.ts'
+import type { RunReport } from './run.ts'
 
 const number = (value: number | undefined) => (value ?? 0).toLocaleString('en-GB')
 const seconds = (value: number) => `${value.toFixed(1)} s`
@@ -58,7 +60,7 @@ export async function writeReport(file: string, report: RunReport): Promise<void
         ['processes started anew', number(report.restarts)],
       ],
     ),
-    `From the end of a lost lease (${longestLeaseSeconds} s at the most) until somebody else has the task:`,
+    `From the end of a lost lease (${leaseMs / 1000} s at the most) until somebody else has the task:`,
     table(
       ['', 'Leases', 'Half within', '99 % within', 'Longest'],
       [
@@ -70,7 +72,7 @@ export async function writeReport(file: string, report: RunReport): Promise<void
       ['Fault', 'What it does', 'Injected'],
       kindNames
         .filter((name) => report.faults[name] !== undefined)
-        .map((name) => [`\`${name}\``, descriptions[name], number(report.faults[name])]),
+        .map((name) => [`\`${name}\``, kinds[name].what, number(report.faults[name])]),
     ),
     'The rules, each a query that must return nothing, in every snapshot or (*) when all has drained:',
     checks.map(({ rule, when }) => `- ${rule}${when === 'end' ? ' (*)' : ''}`).join('\n'),

@@ -1,26 +1,29 @@
 // One run: processes, database, faults, and the independent reader that checks the invariants meanwhile and after.
-import { setTimeout as sleep } from 'node:timers/promises'
-import type { Client } from 'pg'
-import { leaseMs } from './pace.ts'
-import { checks, figures as figuresText, recoveries, type Check } from './checks.ts'
-import { injectFaults, type KindName } from './injector.ts'
+import { join } from 'node:path'
+import { drain, iztaNow, loseAsleep, loseSome, recoverySince, type Recovery } from './calm.ts'
+import { figures as figuresText } from './checks.ts'
 import type { ChildSettings } from './child.ts'
+import { injectFaults } from './injector.ts'
+import type { KindName } from './kinds.ts'
+import type { Target } from './kinds/kind.ts'
 import { startNeonEndpoint } from './neon.ts'
 import { startProcesses } from './processes.ts'
 import { startProxy } from './proxy.ts'
 import { createRandom } from './random.ts'
 import { startServer, type Server } from './server.ts'
+import { checkOnce, keepWorking, pinHorizon, readLag } from './watch.ts'
 
 export interface RunOptions {
   readonly seed: number
   readonly faults: number
   readonly kinds: readonly KindName[]
-  /** Faults a second. @default 6 */
-  readonly rate?: number
-  readonly runners?: number
-  /** Stops at the first violation. @default false */
-  readonly untilViolation?: boolean
-  readonly log?: (line: string) => void
+  /** Faults a second. */
+  readonly rate: number
+  /** Processes that run tasks. */
+  readonly runners: number
+  /** Stops at the first violation. */
+  readonly untilViolation: boolean
+  readonly log: (line: string) => void
 }
 
 export interface Violation {
@@ -30,42 +33,36 @@ export interface Violation {
   readonly afterSeconds: number
 }
 
-export interface Recovery {
-  readonly count: number
-  readonly p50: number
-  readonly p99: number
-  readonly max: number
-}
-
 export interface RunReport {
   readonly seed: number
   readonly faults: Partial<Record<KindName, number>>
+  readonly rate: number
+  readonly runners: number
+  readonly postgres: string
   readonly pgBouncer: boolean
+  /** Whether the tasks lay on a disk of their own, which could be filled. */
+  readonly ownDisk: boolean
   readonly violations: readonly Violation[]
   readonly figures: Readonly<Record<string, number>>
-  /** Of every loss, and of those that happened with the runners undisturbed. */
-  readonly recovery: { readonly all: Recovery; readonly undisturbed: Recovery }
+  /** Of every loss, of those with undisturbed runners, and of those after which only a tick could start one. */
+  readonly recovery: { readonly all: Recovery; readonly undisturbed: Recovery; readonly asleep?: Recovery }
   readonly drainSeconds: number
   readonly seconds: number
   readonly snapshots: number
   readonly restarts: number
 }
 
-const recoveryLimitSeconds = 5
+/** After a lease's end, with live runners, and where a tick must start one. */
+export const recoveryLimits = { undisturbed: 5, asleep: 65 } as const
+/** How long due tasks may wait before the faults come more slowly. */
+const patienceSeconds = 10
 /** Ten minutes. */
 const wrongBy = 600_000
-const drainLimitMs = 60_000
+/** Runs of so many faults also show how runners start that only a tick wakes, which takes a minute and a half. */
+const longRun = 1000
 
 export async function run(options: RunOptions): Promise<RunReport> {
-  const {
-    seed,
-    faults,
-    kinds,
-    rate = 6,
-    runners: runnerCount = 4,
-    untilViolation = false,
-    log = () => undefined,
-  } = options
+  const { seed, faults, kinds, rate, untilViolation, log } = options
   const startedAtMs = performance.now()
   const seconds = () => (performance.now() - startedAtMs) / 1000
   const random = createRandom(seed)
@@ -73,166 +70,151 @@ export async function run(options: RunOptions): Promise<RunReport> {
   const violations = new Map<string, Violation>()
   const over = new AbortController()
   let snapshots = 0
+  let lagSeconds = 0
 
-  const server = await startServer()
-  const direct = await startProxy(() => ({ host: '127.0.0.1', port: server.port }))
-  const pooled =
-    server.bouncerPort === undefined
-      ? undefined
-      : await startProxy(() => ({ host: '127.0.0.1', port: server.bouncerPort ?? 0 }))
-  const neon = await startNeonEndpoint(server.urlThrough(server.port))
-  const child = (
-    n: number,
-    way: 'direct' | 'pooled' | 'http',
-    more: Partial<ChildSettings> = {},
-  ): ChildSettings => {
-    const port = { direct: direct.port, pooled: pooled?.port ?? direct.port, http: neon.port }[way]
-    const url = server.urlThrough(port)
-    return {
-      url,
-      overHttp: way === 'http',
-      ledgerUrl: server.url,
-      generation: 'new',
-      clockErrorMs: 0,
-      seed: seed + n,
-      ...more,
-    }
-  }
-  const ways = ['direct', 'pooled', 'http'] as const
-  const runners = startProcesses(
-    'runner.ts',
-    Array.from({ length: runnerCount }, (_, n) =>
-      child(n, ways[n % 3] ?? 'direct', {
-        generation: n % 4 < 2 ? 'new' : 'old',
-        clockErrorMs: n % 2 === 0 ? wrongBy : 0,
-      }),
-    ),
-  )
-  const clients = startProcesses('client.ts', [
-    child(0, 'pooled'),
-    child(1, 'http', { clockErrorMs: wrongBy }),
-  ])
-  const proxies = pooled === undefined ? [direct] : [direct, pooled]
-
-  function note(rule: string, what: string): void {
+  function note(rule: string, what: string, evidence: readonly string[] = []): void {
     if (violations.has(rule)) return
     violations.set(rule, { rule, what, afterSeconds: seconds() })
-    log(`VIOLATED after ${seconds().toFixed(1)} s: ${rule}: ${what}`)
+    log([`VIOLATED after ${seconds().toFixed(1)} s: ${rule}: ${what}`, ...evidence].join('\n  '))
     if (untilViolation) over.abort()
   }
 
-  async function check(client: Client, when: readonly Check['when'][]): Promise<void> {
-    await client.query('begin isolation level repeatable read, read only')
-    for (const { rule, text, when: its } of checks) {
-      if (!when.includes(its)) continue
-      const { rows } = await client.query<{ what: string }>(`${text} limit 3`)
-      if (rows[0] !== undefined) note(rule, rows[0].what)
-    }
-    await client.query('commit')
-    snapshots++
-  }
-
-  const watch = everySecond(server, over.signal, (client) => check(client, ['always']), 1000)
-  // Holds back what vacuum may clear away, for the whole run.
-  const pin = everySecond(server, over.signal, async (client) => {
-    await client.query('begin isolation level repeatable read; select pg_current_xact_id()')
-    while (!over.signal.aborted) {
-      await client.query('select 1')
-      await sleep(200)
-    }
-  })
+  const server = await startServer({ ownDisk: kinds.includes('disk-full') })
+  const stage = await setUp(server, options)
+  const { target } = stage
+  const watch = keepWorking(
+    server,
+    over.signal,
+    async (client) => {
+      await checkOnce(client, ['always'], note)
+      snapshots++
+      lagSeconds = await readLag(client)
+    },
+    1000,
+  )
+  const pin = pinHorizon(server, over.signal)
 
   try {
     let injected = 0
-    await injectFaults(
-      { server, proxies, neon, runners, clients },
-      {
-        faults,
-        kinds,
-        rate,
-        random,
-        signal: over.signal,
-        onFault(kind) {
-          counts[kind] = (counts[kind] ?? 0) + 1
-          if (++injected % 100 === 0) log(`${injected} faults after ${seconds().toFixed(0)} s`)
-        },
-      },
-    )
-    const admin = await server.connect()
-    const { rows: instants } = await admin.query<{ now: Date }>(`select clock_timestamp() as now`)
-    const calmSince = instants[0]?.now ?? new Date()
-    // Accepted tasks come to an end; what the last faults have started (a database that recovers) does as well.
-    clients.send({ enqueuing: false })
-    const drainFromMs = performance.now()
-    while (!over.signal.aborted && performance.now() < drainFromMs + drainLimitMs) {
-      await sleep(250)
-      const { rows } = await admin.query(
-        `select from izta.task where schedule is null or due_at < now() - interval '2 seconds' limit 1`,
-      )
-      if (rows.length === 0 && performance.now() - drainFromMs > 1500) break
+    const onFault = (kind: KindName) => {
+      counts[kind] = (counts[kind] ?? 0) + 1
+      if (++injected % 100 === 0) log(`${injected} faults after ${seconds().toFixed(0)} s`)
     }
-    const drainSeconds = (performance.now() - drainFromMs) / 1000
-    await sleep(over.signal.aborted ? 0 : 500)
-    if (!over.signal.aborted) await check(admin, ['always', 'end'])
-    const recoveryOf = async (since: Date) =>
-      (await admin.query<Recovery>(recoveries, [since])).rows[0] ?? noRecovery
-    const recovery = { all: await recoveryOf(new Date(0)), undisturbed: await recoveryOf(calmSince) }
-    if (!over.signal.aborted && recovery.undisturbed.max > recoveryLimitSeconds) {
-      note(
-        `a lost task is taken over within ${recoveryLimitSeconds} s of its lease's end`,
-        `it took ${recovery.undisturbed.max} s`,
-      )
+    // Where the machine has much else to do, faults would meet nothing but processes that start.
+    const pace = () => rate / (1 + Math.max(0, lagSeconds - patienceSeconds) / patienceSeconds)
+    await injectFaults(target, { faults, kinds, pace, random, signal: over.signal, onFault })
+    const admin = await server.connect()
+    const { rows: versions } = await admin.query<{ server_version: string }>('show server_version')
+    // Accepted tasks come to an end; what the last faults have started (a database that recovers) does as well.
+    target.clients.send({ enqueuing: false })
+    let drainSeconds = await drain(admin, over.signal)
+    const calmSince = await iztaNow(admin)
+    if (!over.signal.aborted) await loseSome(target, random, Math.min(10, Math.floor(faults / 40)))
+    drainSeconds = Math.max(drainSeconds, await drain(admin, over.signal))
+    const undisturbed = await recoverySince(admin, calmSince)
+    const asleepSince = await iztaNow(admin)
+    const isLong = faults >= longRun && !over.signal.aborted
+    if (isLong) await loseAsleep(target, random, stage.onWake)
+    const asleep = isLong ? await recoverySince(admin, asleepSince) : undefined
+    if (isLong) await drain(admin, over.signal)
+    if (!over.signal.aborted) await checkOnce(admin, ['always', 'end'], note)
+    const recovery = { all: await recoverySince(admin, new Date(0)), undisturbed, ...(asleep && { asleep }) }
+    for (const name of ['undisturbed', 'asleep'] as const) {
+      const { max } = recovery[name] ?? { max: 0 }
+      if (!over.signal.aborted && max > recoveryLimits[name]) note(recoveryRules[name], `it took ${max} s`)
     }
     const { rows: figureRows } = await admin.query<Record<string, number>>(figuresText)
     await admin.end()
     return {
       seed,
       faults: counts,
-      pgBouncer: pooled !== undefined,
+      rate,
+      runners: options.runners,
+      postgres: versions[0]?.server_version ?? '',
+      pgBouncer: server.bouncerPort !== undefined,
+      ownDisk: server.disk !== undefined,
       violations: [...violations.values()],
       figures: figureRows[0] ?? {},
       recovery,
       drainSeconds,
       seconds: seconds(),
       snapshots,
-      restarts: runners.restarts,
+      restarts: target.runners.restarts,
     }
   } finally {
     over.abort()
-    runners.stop()
-    clients.stop()
+    target.runners.stop()
+    target.clients.stop()
     await Promise.all([watch, pin])
-    for (const proxy of proxies) proxy.close()
-    await neon.close()
+    for (const proxy of target.proxies) proxy.close()
+    await target.neon.close()
     await server.stop()
   }
 }
 
-const noRecovery: Recovery = { count: 0, p50: 0, p99: 0, max: 0 }
-export const longestLeaseSeconds = leaseMs / 1000
+export const recoveryRules = {
+  undisturbed: `with live runners a lost task is taken over within ${recoveryLimits.undisturbed} s of its lease's end`,
+  asleep: `where only a tick a minute starts runners, within ${recoveryLimits.asleep} s`,
+} as const
 
-/** Works on a connection that comes back whenever the server does. */
-async function everySecond(
-  server: Server,
-  signal: AbortSignal,
-  work: (client: Client) => Promise<void>,
-  pauseMs = 100,
-): Promise<void> {
-  while (!signal.aborted) {
-    const client = await server.connect().catch(() => undefined)
-    try {
-      let tookMs = 0
-      while (client !== undefined && !signal.aborted) {
-        // Long runs have long ledgers: reading them must not be what the machine does.
-        await sleep(Math.max(pauseMs, 5 * tookMs))
-        const startedAtMs = performance.now()
-        await work(client)
-        tookMs = performance.now() - startedAtMs
-      }
-    } catch (error) {
-      const state = error instanceof Error && 'code' in error ? String(error.code) : ''
-      if (/^(22|42)/.test(state)) throw error
-    }
-    await client?.end().catch(() => undefined)
+/** The three ways to the database, and the processes that use them by turns. */
+async function setUp(server: Server, { seed, runners: count, log }: RunOptions) {
+  const direct = await startProxy(() => ({ host: '127.0.0.1', port: server.port }))
+  const { bouncerPort } = server
+  const pooled =
+    bouncerPort === undefined ? undefined : await startProxy(() => ({ host: '127.0.0.1', port: bouncerPort }))
+  const neon = await startNeonEndpoint(server.urlThrough(server.port))
+  const ports = { direct: direct.port, pooled: (pooled ?? direct).port, http: neon.port }
+  const ways = ['direct', 'pooled', 'http'] as const
+  const listeners = new Set<() => void>()
+
+  const child = (n: number, way: keyof typeof ports, more: Partial<ChildSettings> = {}): ChildSettings => ({
+    url: server.urlThrough(ports[way]),
+    overHttp: way === 'http',
+    ledgerUrl: server.url,
+    generation: 'new',
+    clockErrorMs: 0,
+    seed: seed + n,
+    asleep: false,
+    ...more,
+  })
+  const onMessage = (message: object) => {
+    if ('wake' in message) for (const listener of listeners) listener()
+  }
+  const runners = startProcesses({
+    file: 'runner.ts',
+    settings: Array.from({ length: count }, (_, n) =>
+      child(n, ways[n % 3] ?? 'direct', {
+        generation: n % 4 < 2 ? 'new' : 'old',
+        clockErrorMs: n % 2 === 0 ? wrongBy : 0,
+      }),
+    ),
+    heapMb: 64,
+    cacheFolder: join(server.folder, 'compiled'),
+    onMessage,
+    log,
+  })
+  const clients = startProcesses({
+    file: 'client.ts',
+    settings: [child(0, 'pooled'), child(1, 'http', { clockErrorMs: wrongBy })],
+    heapMb: 256,
+    cacheFolder: join(server.folder, 'compiled'),
+    onMessage,
+    log,
+  })
+  const target: Target = {
+    server,
+    proxies: pooled === undefined ? [direct] : [direct, pooled],
+    neon,
+    runners,
+    clients,
+  }
+  return {
+    target,
+    /** Calls back whenever somebody wakes a runner; returns what ends that. */
+    onWake(listener: () => void) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
   }
 }

@@ -11,6 +11,8 @@ import { Client } from 'pg'
 import { pgDatabase } from '../../src/db/adapters/pg.ts'
 import { migrate } from '../../src/db/migrate.ts'
 import { startPostgres } from '../../src/local/postgres.ts'
+import { mountDisk, type Disk } from './disk.ts'
+import { createMigrations } from './migrations.ts'
 
 /** The user of everything under test; the harness itself is the superuser. */
 export const user = 'izta_app'
@@ -22,16 +24,27 @@ export interface Server {
   readonly port: number
   /** Undefined where PgBouncer is not installed. */
   readonly bouncerPort: number | undefined
+  /** Of this run alone; it goes with the server. */
+  readonly folder: string
+  /** Holds the tasks, if one was asked for and could be mounted. */
+  readonly disk: Disk | undefined
   /** As the user under test, by another port. */
   urlThrough(port: number): string
   /** A connection of the superuser; gives up only when the server stays away. */
   connect(): Promise<Client>
+  /** Applies the next migration of a later version. */
+  migrate(): Promise<void>
   /** Ends it at once, as a power cut would, and starts it again. */
   restart(): Promise<void>
   stop(): Promise<void>
 }
 
-export async function startServer(): Promise<Server> {
+export interface ServerOptions {
+  /** Whether the tasks lie on a disk of their own, which can be filled. */
+  readonly ownDisk: boolean
+}
+
+export async function startServer({ ownDisk }: ServerOptions): Promise<Server> {
   const folder = await mkdtemp(join(tmpdir(), 'izta-faults-'))
   let postgres = await startPostgres({ folder, persistent: true })
   const { url } = postgres
@@ -59,6 +72,8 @@ export async function startServer(): Promise<Server> {
   await migrate(database, { schema: 'izta' })
   await database.close?.()
   await admin.query(await readFile(new URL('ledger.sql', import.meta.url), 'utf8'))
+  const disk = ownDisk ? await mountDisk(folder, join(folder, 'data')) : undefined
+  if (disk !== undefined) await moveTo(disk, admin)
   await admin.end()
   const bouncer = await startBouncer(port, folder)
 
@@ -66,8 +81,11 @@ export async function startServer(): Promise<Server> {
     url,
     port,
     bouncerPort: bouncer?.port,
+    folder,
+    disk,
     urlThrough,
     connect,
+    migrate: await createMigrations(urlThrough(port), folder),
     async restart() {
       const [pid] = (await readFile(join(folder, 'data', 'postmaster.pid'), 'utf8')).split('\n')
       process.kill(Number(pid), 'SIGQUIT')
@@ -78,9 +96,21 @@ export async function startServer(): Promise<Server> {
     async stop() {
       bouncer?.stop()
       await postgres.stop()
+      disk?.remove()
       await rm(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** The tables of tasks, with all that belongs to them. */
+async function moveTo({ folder }: Disk, admin: Client): Promise<void> {
+  await admin.query(`create tablespace small location '${folder}'`)
+  await admin.query(`grant create on tablespace small to ${user}`)
+  const { rows } = await admin.query<{ kind: string; name: string }>(`
+    select case c.relkind when 'r' then 'table' else 'index' end as kind, c.oid::regclass::text as name
+    from pg_class c
+    where c.relnamespace = 'izta'::regnamespace and c.relkind in ('r', 'i')`)
+  for (const { kind, name } of rows) await admin.query(`alter ${kind} ${name} set tablespace small`)
 }
 
 async function untilGone(pid: number): Promise<void> {

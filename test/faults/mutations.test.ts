@@ -1,0 +1,10 @@
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { mutate, mutations } from './mutations.ts'
+
+const read = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
+
+test.each(mutations)('the place to break the engine by "$name" stands in $file once', (mutation) => {
+  const text = read(mutation.file)
+  expect(mutate(text, mutation)).not.toBe(text)
+})
