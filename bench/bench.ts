@@ -19,19 +19,33 @@ export interface Contender {
   readonly options?: Omit<QueueOptions, 'url'> & Partial<WorkOptions>
   /** Share of the tasks that a slow one is given. @default 1 */
   readonly share?: number
+  /** A slow one whose ratio has no target is run less often. @default every round */
+  readonly rounds?: number
 }
 
 export const graphileWorker: Contender = { label: 'graphile-worker', queue: 'graphile-worker' }
 export const pgBoss: Contender = { label: 'pg-boss', queue: 'pg-boss' }
 export const river: Contender = { label: 'River', queue: 'river' }
-export const bullmq: Contender = { label: 'BullMQ', queue: 'bullmq', share: 0.05 }
-export const iztaCrate: Contender = { label: 'izta crate (Rust)', queue: 'izta-crate', share: 0.01 }
+export const bullmq: Contender = { label: 'BullMQ', queue: 'bullmq', share: 0.05, rounds: 2 }
+export const iztaCrate: Contender = {
+  label: 'izta crate (Rust)',
+  queue: 'izta-crate',
+  share: 0.01,
+  rounds: 2,
+}
 export const izta: Contender = { label: 'izta', queue: 'izta' }
 export const iztaKept: Contender = { label: 'izta, results kept', queue: 'izta', options: { kept: true } }
+export const iztaUnchecked: Contender = {
+  label: 'izta, no schema check',
+  queue: 'izta',
+  options: { checked: false },
+}
 
 export type WorkResult<Name extends WorkName> = Awaited<ReturnType<Works[Name]>> & {
   /** Rows updated or deleted, per task: what vacuum has to clear away. */
   readonly deadRowsPerTask: number
+  /** What tables and indexes take after the work and a vacuum, per task; where the work asks for it. */
+  readonly storedBytesPerTask?: number
 }
 
 export interface Bench {
@@ -83,11 +97,12 @@ export function createBench({ quick, rounds, largest, scale, server, log }: Benc
       const command = await commandOf(contender.queue)
       if ('reason' in command) throw new Error(`${contender.label} cannot run: ${command.reason}`)
       await using database = await server.database()
-      const tasks = Math.max(100, Math.round(options.tasks * (contender.share ?? 1)))
+      const tasks = Math.min(options.tasks, Math.max(100, Math.round(options.tasks * (contender.share ?? 1))))
       const given = { ...options, ...contender.options, tasks, url: database.url }
       const result = await lastLine([...command, work, JSON.stringify(given)])
       const deadRowsPerTask = (await deadRows(database.url)) / tasks
-      return { ...(JSON.parse(result) as Awaited<ReturnType<Works[typeof work]>>), deadRowsPerTask }
+      const sizes = options.sized ? { storedBytesPerTask: (await storedBytes(database.url)) / tasks } : {}
+      return { ...(JSON.parse(result) as Awaited<ReturnType<Works[typeof work]>>), deadRowsPerTask, ...sizes }
     },
     async present(contenders) {
       const present: Contender[] = []
@@ -159,16 +174,24 @@ async function deadRows(url: string): Promise<number> {
   return Number(row?.['dead'])
 }
 
-/** The values of one contender, one a round, and their ratios to the baseline's runs before and after each. */
-export interface Compared {
+async function storedBytes(url: string): Promise<number> {
+  await administer(url, 'vacuum')
+  const [row] = await administer(
+    url,
+    `select sum(pg_total_relation_size(relid))::float8 as bytes from pg_stat_user_tables`,
+  )
+  return Number(row?.['bytes'])
+}
+
+/** The runs of one contender, each with the baseline's runs before and after it. */
+export interface Interleaved<Result> {
   readonly contender: Contender
-  readonly values: number[]
-  readonly ratios: number[]
+  readonly runs: { readonly result: Result; readonly beside?: readonly [Result, Result] }[]
 }
 
 /**
  * Runs every contender in every round, each between two runs of the baseline: what disturbs the machine for a
- * while disturbs both. The baseline itself comes first in the answer, without ratios.
+ * while disturbs both. The baseline itself comes first in the answer.
  */
 export async function interleave<Name extends WorkName>(
   bench: Bench,
@@ -176,28 +199,63 @@ export async function interleave<Name extends WorkName>(
   options: WorkOptions,
   baseline: Contender,
   contenders: readonly Contender[],
-  valueOf: (result: WorkResult<Name>, contender: Contender) => number,
-): Promise<Compared[]> {
+): Promise<Interleaved<WorkResult<Name>>[]> {
   const measure = async (contender: Contender) => {
-    const value = valueOf(await bench.run(contender, work, options), contender)
-    bench.log(`  ${contender.label}: ${Math.round(value * 100) / 100}`)
-    return value
+    const result = await bench.run(contender, work, options)
+    const perSecond = 'perSecond' in result ? `: ${Math.round(result.perSecond).toLocaleString('en')}/s` : ''
+    bench.log(`  ${contender.label}${perSecond}`)
+    return result
   }
-  const base: Compared = { contender: baseline, values: [], ratios: [] }
-  const compared = contenders.map((contender): Compared => ({ contender, values: [], ratios: [] }))
+  const base: Interleaved<WorkResult<Name>> = { contender: baseline, runs: [] }
+  const all = contenders.map((contender): typeof base => ({ contender, runs: [] }))
   // oxlint-disable no-await-in-loop -- runs side by side would measure each other
   if (!bench.quick) await measure(baseline)
   let before = await measure(baseline)
-  base.values.push(before)
+  base.runs.push({ result: before })
   for (let round = 1; round <= bench.rounds; round++) {
-    for (const { contender, values, ratios } of compared) {
-      const value = await measure(contender)
+    for (const { contender, runs } of all) {
+      if (round > (contender.rounds ?? Infinity)) continue
+      const result = await measure(contender)
       const after = await measure(baseline)
-      values.push(value)
-      ratios.push(value / ((before + after) / 2))
-      base.values.push(after)
+      runs.push({ result, beside: [before, after] })
+      base.runs.push({ result: after })
       before = after
     }
   }
-  return [base, ...compared]
+  return [base, ...all]
 }
+
+/** The values of one contender, one a round, and their ratios to the baseline's runs before and after each. */
+export interface Compared {
+  readonly contender: Contender
+  readonly values: readonly number[]
+  readonly ratios: readonly number[]
+}
+
+export function compare<Result>(
+  interleaved: readonly Interleaved<Result>[],
+  valueOf: (result: Result) => number,
+): Compared[] {
+  return interleaved.map(({ contender, runs }) => ({
+    contender,
+    values: runs.map(({ result }) => valueOf(result)),
+    ratios: runs.flatMap(({ result, beside }) =>
+      beside === undefined ? [] : [valueOf(result) / ((valueOf(beside[0]) + valueOf(beside[1])) / 2)],
+    ),
+  }))
+}
+
+/** The drains that several measures look at: run once, by the first that asks. */
+export function drains(bench: Bench): Promise<Interleaved<WorkResult<'drain'>>[]> {
+  const begun = drainsOf.get(bench)
+  if (begun !== undefined) return begun
+  const begin = async () => {
+    const contenders = await bench.present([izta, iztaKept, iztaUnchecked, pgBoss, river, bullmq, iztaCrate])
+    return interleave(bench, 'drain', { tasks: bench.size(300_000, 5000) }, graphileWorker, contenders)
+  }
+  const drained = begin()
+  drainsOf.set(bench, drained)
+  return drained
+}
+
+const drainsOf = new WeakMap<Bench, Promise<Interleaved<WorkResult<'drain'>>[]>>()

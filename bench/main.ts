@@ -1,11 +1,9 @@
-// npm run bench: starts a PostgreSQL of its own, runs the measures, prints the table, writes bench/results/.
-import { mkdir, writeFile } from 'node:fs/promises'
-import { cpus, totalmem } from 'node:os'
+// npm run bench: starts a PostgreSQL of its own, runs the measures, prints the table,
+// writes bench/results/ and, after a full run, docs/performance.md.
 import { join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { createBench } from './bench.ts'
-import { drawChart } from './chart.ts'
-import type { Measure, Row } from './measure.ts'
+import type { Measure } from './measure.ts'
 import { clientCpu } from './measures/client-cpu.ts'
 import { coldStart } from './measures/cold-start.ts'
 import { drainFinished } from './measures/drain.ts'
@@ -20,6 +18,16 @@ import { memoryMeasure } from './measures/memory.ts'
 import { mixedMeasure } from './measures/mixed.ts'
 import { rowsAndBytes } from './measures/rows-and-bytes.ts'
 import { smallInvocations } from './measures/small-invocations.ts'
+import { writeReport } from './report.ts'
+import {
+  areComparable,
+  readResults,
+  thisMachine,
+  withResult,
+  writeResults,
+  type MeasureResult,
+  type Results,
+} from './results.ts'
 import { serverSettings, startServer } from './server.ts'
 import { printTable } from './table.ts'
 
@@ -55,16 +63,19 @@ function measureName(name: string, before: readonly string[] = []): string[] {
 interface Options {
   quick: boolean
   only: string[]
+  resume: boolean
   rounds?: number
   scale: number
   largest?: number
   out: string
 }
 
+const ownFolder = join(import.meta.dirname, 'results')
 const options = new Command('npm run bench --')
   .description('Measures izta beside its peers on a PostgreSQL that it starts itself.')
   .option('--quick', 'small sizes and one round: shows that everything runs, its figures mean nothing', false)
-  .option('--only <name>', 'this measure; may be repeated', measureName, [])
+  .option('--only <name>', 'this measure, the others keep their results; may be repeated', measureName, [])
+  .option('--resume', 'goes on with a full run that was interrupted', false)
   .option('--rounds <count>', 'runs of each contender (default 5, quick: 1)', number)
   .option('--scale <factor>', 'multiplies the number of tasks', number, 1)
   .option(
@@ -72,7 +83,7 @@ const options = new Command('npm run bench --')
     'largest table of future tasks and history (default 10,000,000, quick: 20,000)',
     number,
   )
-  .option('--out <folder>', 'where the JSON and the chart go', join(import.meta.dirname, 'results'))
+  .option('--out <folder>', 'where the JSON and the chart go', ownFolder)
   .addHelpText(
     'after',
     `\nMeasures:\n${measures.map(({ name, title }) => `  ${name.padEnd(18)} ${title}`).join('\n')}`,
@@ -80,11 +91,16 @@ const options = new Command('npm run bench --')
   .parse()
   .opts<Options>()
 
-const { quick, only, scale, out } = options
-const log = (line: string) => void process.stderr.write(`${line}\n`)
-const startedAt = new Date()
+const { quick, only, resume, scale, out } = options
+const beganAt = performance.now()
+const log = (line: string) => {
+  const seconds = Math.round((performance.now() - beganAt) / 1000)
+  const elapsed = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`
+  process.stderr.write(`${elapsed.padStart(6)}  ${line}\n`)
+}
+const file = join(out, quick ? 'quick.json' : 'results.json')
+const startedAt = new Date().toISOString()
 const server = await startServer()
-const results: { measure: string; title: string; rows: Row[] }[] = []
 const failed: string[] = []
 const bench = createBench({
   quick,
@@ -94,16 +110,56 @@ const bench = createBench({
   server,
   log,
 })
+const facts = {
+  startedAt,
+  quick,
+  machine: thisMachine(),
+  postgres: { version: server.version, settings: serverSettings },
+  complete: false,
+  skipped: {},
+}
+const stored = await readResults(file)
+const before = stored !== undefined && areComparable(stored, facts) ? stored : undefined
+if (stored !== undefined && before === undefined)
+  log(`${file} comes from another machine or server and is replaced`)
+const isFull = only.length === 0
+const results: Results = {
+  ...facts,
+  ...(isFull && !resume ? {} : { startedAt: before?.startedAt ?? startedAt }),
+  results: before?.results ?? [],
+}
+const hasResult = ({ name }: Measure) =>
+  results.results.some(({ measure, measuredAt }) => measure === name && measuredAt >= results.startedAt)
+const todo = measures.filter((measure) =>
+  isFull ? !(resume && hasResult(measure)) : only.includes(measure.name),
+)
+const done: MeasureResult[] = []
 try {
-  for (const measure of measures) {
-    if (only.length > 0 && !only.includes(measure.name)) continue
-    log(`${measure.name}: ${measure.title}`)
+  for (const [index, measure] of todo.entries()) {
     const { name, title } = measure
+    const measuredAt = new Date()
+    log(`${name} (${index + 1} of ${todo.length}): ${title}`)
     try {
       // oxlint-disable-next-line no-await-in-loop -- measures side by side would measure each other
-      results.push({ measure: name, title, rows: await measure.run(bench) })
+      const rows = await measure.run(bench)
+      const minutes = Math.round((Date.now() - measuredAt.getTime()) / 6000) / 10
+      const result = {
+        measure: name,
+        title,
+        measuredAt: measuredAt.toISOString(),
+        minutes,
+        rounds: bench.rounds,
+        scale,
+        rows,
+      }
+      done.push(result)
+      results.skipped = { ...stored?.skipped, ...Object.fromEntries(bench.skipped) }
+      results.results = withResult(results.results, result, names)
+      results.complete = measures.every(hasResult)
+      // What has been measured in an hour is not lost when the next measure never ends.
+      // oxlint-disable-next-line no-await-in-loop
+      await writeResults(file, results)
     } catch (error) {
-      // What the others have measured in an hour is not thrown away for it.
       log(`${name} failed: ${error instanceof Error ? error.stack : String(error)}`)
       failed.push(name)
       process.exitCode = 1
@@ -113,24 +169,11 @@ try {
   await server.stop()
 }
 
-const [cpu] = cpus()
-const machine = { cpu: cpu?.model, cores: cpus().length, memoryBytes: totalmem(), node: process.version }
-const facts = {
-  startedAt: startedAt.toISOString(),
-  minutes: Math.round((Date.now() - startedAt.getTime()) / 6000) / 10,
-  quick,
-  rounds: bench.rounds,
-  scale,
-  machine,
-  postgres: { version: server.version, settings: serverSettings },
-  failed,
-  skipped: Object.fromEntries(bench.skipped),
-}
-await mkdir(out, { recursive: true })
-const stem = join(out, quick ? 'quick' : 'results')
-await writeFile(`${stem}.json`, `${JSON.stringify({ ...facts, results }, undefined, 2)}\n`)
-await writeFile(`${stem}.svg`, drawChart(results))
-printTable(results, (line) => process.stdout.write(`${line}\n`))
+printTable(done, (line) => process.stdout.write(`${line}\n`))
 for (const name of failed) process.stdout.write(`failed: ${name}\n`)
 for (const [label, reason] of bench.skipped) process.stdout.write(`skipped ${label}: ${reason}\n`)
-process.stdout.write(`${stem}.json, ${stem}.svg (${facts.minutes} minutes)\n`)
+await writeReport(results, {
+  chart: file.replace(/json$/, 'svg'),
+  isPublished: !quick && scale === 1 && out === ownFolder,
+})
+log(`${file} and its chart are written`)

@@ -1,5 +1,5 @@
 // The shape of a measure and of its answers, and the few statistics they need.
-import type { Bench, Compared } from './bench.ts'
+import type { Bench, Compared, Interleaved } from './bench.ts'
 
 export interface Measure {
   readonly name: string
@@ -69,4 +69,15 @@ export function ratioRow(
   if (one === undefined || other === undefined) return []
   const values = one.ratios.map((ratio, round) => ratio / (other.ratios[round] ?? NaN))
   return [{ subject: label, unit, values: one.values, ratio: { to, values }, target }]
+}
+
+/** What the server's processes used, of the contenders where it could be measured. */
+export function serverCpuRows(
+  interleaved: readonly Interleaved<{ readonly serverCpuMicrosPerTask?: number }>[],
+): Row[] {
+  return interleaved.flatMap(({ contender, runs }) => {
+    const values = runs.flatMap(({ result }) => result.serverCpuMicrosPerTask ?? [])
+    if (values.length === 0 || values.some((value) => !Number.isFinite(value))) return []
+    return [{ subject: contender.label, unit: 'µs server CPU/task', values }]
+  })
 }

@@ -1,4 +1,4 @@
-// The results as a table for the terminal.
+// The results as a table, for the terminal and for the docs.
 import Table from 'cli-table3'
 import { isMet, median, quantile, type Row, type Target } from './measure.ts'
 
@@ -26,12 +26,12 @@ function cells(row: Row): string[] {
     short(median(values)),
     values.length > 1 ? `${short(quantile(values, 0))} – ${short(quantile(values, 1))}` : '',
     ratio === undefined ? '' : `${short(median(ratio.values))} × ${ratio.to}`,
-    target === undefined ? '' : describe(target),
+    target === undefined ? '' : describeTarget(target),
     met === undefined ? '' : met ? 'met' : 'missed',
   ]
 }
 
-const describe = ({ of, atLeast, atMost }: Target) =>
+export const describeTarget = ({ of, atLeast, atMost }: Target) =>
   `${atLeast === undefined ? `≤ ${short(atMost ?? NaN)}` : `≥ ${short(atLeast)}`}${of === 'ratio' ? ' ×' : ''}`
 
 /** Three digits that count. */
@@ -39,4 +39,18 @@ export function short(value: number): string {
   if (!Number.isFinite(value)) return '–'
   if (Math.abs(value) >= 100) return Math.round(value).toLocaleString('en')
   return String(Number(value.toPrecision(3)))
+}
+
+/** A table of Markdown; the first columns to the left, figures to the right. */
+export function markdownTable(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  leftColumns = 1,
+): string {
+  const line = (words: readonly string[]) => `| ${words.join(' | ')} |`
+  return [
+    line(head),
+    line(head.map((_, index) => (index < leftColumns ? '---' : '---:'))),
+    ...rows.map(line),
+  ].join('\n')
 }

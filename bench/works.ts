@@ -14,6 +14,8 @@ export interface WorkOptions {
   readonly perSecond?: number
   /** Whether a transaction elsewhere holds back the removal of dead rows. */
   readonly pinned?: boolean
+  /** Whether to look at what stays on disk. */
+  readonly sized?: boolean
 }
 
 export interface DrainResult {
@@ -63,15 +65,20 @@ export async function drain(queue: Queue, database: Client, options: WorkOptions
 export interface EnqueueResult {
   readonly perSecond: number
   readonly cpuMicrosPerTask: number
+  readonly serverCpuMicrosPerTask: number
 }
 
-export const enqueue = (queue: Queue, _: Client, options: WorkOptions): Promise<EnqueueResult> =>
-  fill(queue, options)
+export async function enqueue(queue: Queue, database: Client, options: WorkOptions): Promise<EnqueueResult> {
+  const serverCpu = await serverCpuMicros(database)
+  const filled = await fill(queue, options)
+  const serverMicros = (await serverCpuMicros(database)) - serverCpu
+  return { ...filled, serverCpuMicrosPerTask: serverMicros / options.tasks }
+}
 
 async function fill(
   queue: Queue,
   { tasks, perCall = 1000, clients = 1 }: WorkOptions,
-): Promise<EnqueueResult> {
+): Promise<Omit<EnqueueResult, 'serverCpuMicrosPerTask'>> {
   // The first call of a connection pays for opening it.
   const cpu = process.cpuUsage()
   const startedAt = performance.now()
@@ -106,7 +113,7 @@ export async function latency(queue: Queue, _: Client, { tasks }: WorkOptions): 
   const afterCallMs: number[] = []
   for (let n = -5; n < tasks; n++) {
     // Idle again, and at a random point of any polling interval.
-    await sleep(120 + Math.random() * 80)
+    await sleep(100 + Math.random() * 60)
     started = Promise.withResolvers()
     const calledAt = performance.now()
     const committed = queue.enqueueOne(n).then(() => performance.now())
@@ -123,10 +130,12 @@ export interface MixedResult {
   readonly delaysMs: number[]
   /** Tasks enqueued and not started, ten times a second. */
   readonly backlog: number[]
+  /** From the enqueue until settled. */
+  readonly serverCpuMicrosPerTask: number
 }
 
 /** Enqueues at a steady rate while the runner works. */
-export async function mixed(queue: Queue, _: Client, options: WorkOptions): Promise<MixedResult> {
+export async function mixed(queue: Queue, database: Client, options: WorkOptions): Promise<MixedResult> {
   const { tasks, perSecond = 2000 } = options
   const perCall = 10
   const startedAt = new Map<number, number>()
@@ -136,6 +145,7 @@ export async function mixed(queue: Queue, _: Client, options: WorkOptions): Prom
     startedAt.set(n, performance.now())
     if (startedAt.size === tasks) all.resolve()
   })
+  const serverCpu = await serverCpuMicros(database)
   const backlog: number[] = []
   const sampling = setInterval(() => backlog.push(committedAt.size - startedAt.size), 100)
   const calls: Promise<void>[] = []
@@ -152,8 +162,9 @@ export async function mixed(queue: Queue, _: Client, options: WorkOptions): Prom
   await all.promise
   clearInterval(sampling)
   await stop()
+  const serverMicros = (await serverCpuMicros(database)) - serverCpu
   const delaysMs = [...startedAt].map(([n, at]) => Math.max(0, at - (committedAt.get(n) ?? at)))
-  return { delaysMs, backlog }
+  return { delaysMs, backlog, serverCpuMicrosPerTask: serverMicros / tasks }
 }
 
 export interface MemoryResult {

@@ -1,5 +1,5 @@
 // What the drain costs over Neon's HTTP protocol, on loopback.
-import { interleave, izta } from '../bench.ts'
+import { compare, interleave, izta } from '../bench.ts'
 import { comparedRows, type Measure } from '../measure.ts'
 
 const overHttp = { label: 'izta, Neon HTTP', queue: 'izta', options: { driver: 'neon' } } as const
@@ -10,14 +10,8 @@ export const drainHttp: Measure = {
   title: 'the drain over the Neon HTTP protocol on loopback, against TCP',
   async run(bench) {
     const options = { tasks: bench.size(100_000, 5000) }
-    const compared = await interleave(
-      bench,
-      'drain',
-      options,
-      overTcp,
-      [overHttp],
-      ({ perSecond }) => perSecond,
-    )
+    const interleaved = await interleave(bench, 'drain', options, overTcp, [overHttp])
+    const compared = compare(interleaved, ({ perSecond }) => perSecond)
     return comparedRows(compared, 'tasks/s', { [overHttp.label]: { of: 'ratio', atLeast: 0.6 } })
   },
 }

@@ -1,19 +1,14 @@
 // How fast a full queue becomes empty: no-op tasks, one process, the full API.
-import { bullmq, graphileWorker, interleave, izta, iztaCrate, iztaKept, pgBoss, river } from '../bench.ts'
+import { compare, drains, izta, iztaKept, iztaUnchecked, pgBoss, river } from '../bench.ts'
 import { comparedRows, ratioRow, type Measure } from '../measure.ts'
 
 export const drainFinished: Measure = {
   name: 'drain',
   title: '300,000 no-op tasks, one process: finished rows not kept, and with results in history',
   async run(bench) {
-    const contenders = await bench.present([izta, iztaKept, pgBoss, river, bullmq, iztaCrate])
-    const options = { tasks: bench.size(300_000, 5000) }
-    const compared = await interleave(
-      bench,
-      'drain',
-      options,
-      graphileWorker,
-      contenders,
+    const interleaved = await drains(bench)
+    const compared = compare(
+      interleaved.filter(({ contender }) => contender !== iztaUnchecked),
       ({ perSecond }) => perSecond,
     )
     return [

@@ -1,6 +1,6 @@
 // Enqueue in calls of 1,000 through the API, with the schema check.
-import { graphileWorker, interleave, izta, pgBoss } from '../bench.ts'
-import { comparedRows, ratioRow, type Measure } from '../measure.ts'
+import { compare, graphileWorker, interleave, izta, pgBoss } from '../bench.ts'
+import { comparedRows, ratioRow, serverCpuRows, type Measure } from '../measure.ts'
 
 export const enqueueBulk: Measure = {
   name: 'enqueue-bulk',
@@ -8,17 +8,12 @@ export const enqueueBulk: Measure = {
   async run(bench) {
     const contenders = await bench.present([izta, pgBoss])
     const options = { tasks: bench.size(100_000, 10_000) }
-    const compared = await interleave(
-      bench,
-      'enqueue',
-      options,
-      graphileWorker,
-      contenders,
-      ({ perSecond }) => perSecond,
-    )
+    const interleaved = await interleave(bench, 'enqueue', options, graphileWorker, contenders)
+    const compared = compare(interleaved, ({ perSecond }) => perSecond)
     return [
       ...comparedRows(compared, 'tasks/s', { [izta.label]: { of: 'ratio', atLeast: 2 } }),
       ...ratioRow(compared, izta.label, pgBoss.label, 'tasks/s', { of: 'ratio', atLeast: 2 }),
+      ...serverCpuRows(interleaved),
     ]
   },
 }

@@ -1,5 +1,5 @@
 // The drain while a transaction elsewhere keeps dead rows from being removed.
-import { interleave, izta } from '../bench.ts'
+import { compare, interleave, izta } from '../bench.ts'
 import { comparedRows, type Measure } from '../measure.ts'
 
 const pinned = { ...izta, label: 'izta, xmin pinned', options: { pinned: true } }
@@ -9,7 +9,10 @@ export const flatInTime: Measure = {
   title: 'drain of 500,000 while a transaction elsewhere holds the xmin horizon',
   async run(bench) {
     const options = { tasks: bench.size(500_000, 5000) }
-    const compared = await interleave(bench, 'drain', options, izta, [pinned], ({ perSecond }) => perSecond)
+    const compared = compare(
+      await interleave(bench, 'drain', options, izta, [pinned]),
+      ({ perSecond }) => perSecond,
+    )
     return comparedRows(compared, 'tasks/s', { [pinned.label]: { of: 'ratio', atLeast: 0.9 } })
   },
 }

@@ -15,7 +15,7 @@ export const latencyMeasure: Measure = {
   async run(bench) {
     const rows: Row[] = []
     for (const contender of [inProcess, localStack, graphileWorker]) {
-      const samples = bench.size(1000, 15)
+      const samples = bench.size(500, 15)
       // oxlint-disable-next-line no-await-in-loop -- one run at a time
       const { afterCommitMs, afterCallMs } = await bench.run(contender, 'latency', { tasks: samples })
       const targets =

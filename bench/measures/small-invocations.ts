@@ -1,4 +1,5 @@
 // What many small invocations of the Lambda runner ask of the database.
+import { Client } from 'pg'
 import { defineJob, createIzta, type Database } from '../../src/index.ts'
 import { neonDatabase } from '../../src/db/adapters/neon.ts'
 import { pgDatabase } from '../../src/db/adapters/pg.ts'
@@ -6,6 +7,7 @@ import { createRunnerHandler } from '../../src/aws/lambda.ts'
 import { z } from 'zod'
 import { quantile, type Measure, type Row } from '../measure.ts'
 import { startNeonEndpoint } from '../neon-endpoint.ts'
+import { serverCpuMicros } from '../server-cpu.ts'
 
 const tasksEach = 20
 
@@ -25,6 +27,9 @@ export const smallInvocations: Measure = {
       const izta = createIzta({ database: port, jobs: [job], log: silent })
       await izta.migrate()
       const handler = createRunnerHandler({ izta, concurrency: 50 })
+      const watcher = new Client(database.url)
+      await watcher.connect()
+      let serverMicros = 0
       const statements: number[] = []
       const ms: number[] = []
       for (let invocation = 0; invocation < invocations; invocation++) {
@@ -32,13 +37,15 @@ export const smallInvocations: Measure = {
           job,
           Array.from({ length: tasksEach }, (_, n) => ({ n })),
         )
+        const cpuBefore = await serverCpuMicros(watcher)
         const before = port.statements()
         const startedAt = performance.now()
         await handler({}, { getRemainingTimeInMillis: () => 90_000 })
         ms.push(performance.now() - startedAt)
         statements.push(port.statements() - before)
+        serverMicros += (await serverCpuMicros(watcher)) - cpuBefore
       }
-      await izta.close()
+      await Promise.all([izta.close(), watcher.end()])
       await endpoint?.stop()
       rows.push(
         {
@@ -50,6 +57,8 @@ export const smallInvocations: Measure = {
         // One statement is one round trip with either driver.
         { subject: driver, unit: 'round trips/task', values: statements.map((count) => count / tasksEach) },
         { subject: driver, unit: 'ms/invocation p50', values: [quantile(ms, 0.5)] },
+        // Without the enqueue.
+        { subject: driver, unit: 'µs server CPU/invocation', values: [serverMicros / invocations] },
       )
     }
     return rows

@@ -1,5 +1,6 @@
 // One run of River: river WORK OPTIONS prints its result as a line of JSON. River keeps what is completed.
-// https://riverqueue.com/docs/maintenance and https://pkg.go.dev/github.com/riverqueue/river#Config
+// https://pkg.go.dev/github.com/riverqueue/river#Config has the settings; its own bench has nearly these:
+// https://github.com/riverqueue/river/blob/master/cmd/river/riverbench/river_bench.go
 package main
 
 import (

@@ -1,0 +1,246 @@
+// node bench/model.ts [results.json [page.md]]: writes what a day of 1 k to 1 G tasks needs and costs into
+// docs/performance.md, which explains the formulas, from what the bench has measured and the prices of prices.ts.
+import { join } from 'node:path'
+import { writeSection } from './markers.ts'
+import { median } from './measure.ts'
+import { daysPerMonth, prices } from './prices.ts'
+import { readResults, type Results } from './results.ts'
+import { markdownTable, short } from './table.ts'
+
+/** What is not measured: a kind of work, and how it is run. */
+export const workload = {
+  /** Mean duration of a handler, waiting for the network most of the time. */
+  taskSeconds: 0.5,
+  /** Payload and result as stored, beyond the few bytes of the bench's. */
+  bodyBytes: 500,
+  /** The busiest minutes against the day's mean. */
+  peakFactor: 3,
+  runnerGb: 0.5,
+  /** Of an invocation beside its tasks: claim, last look, leave. */
+  overheadSeconds: 0.12,
+  /** An invocation of 300 s claims for so long, with tasks of 60 s at the most. */
+  invocationSeconds: 235,
+  /** One turn of a runner, over the network. */
+  turnSeconds: 0.003,
+  /** Days that finished tasks are kept. */
+  keptDays: 7,
+  /** Share of the database's cores that may be busy at the peak. */
+  utilisation: 0.6,
+} as const
+
+/** What one database, account or network can carry before something must be done. */
+const limits = {
+  'connections (500 without a pooler)': 500,
+  'Lambda concurrency (1,000 of an account)': 1000,
+  'database cores (32)': 32,
+  'WAL (100 MB/s)': 100,
+  'storage (16 TB)': 16_000,
+} as const
+
+export interface Inputs {
+  /** µs of server CPU: a task's share of a large turn; one enqueue call; one statement beside its tasks. */
+  readonly drainMicros: number
+  readonly enqueueMicros: number
+  readonly statementMicros: number
+  readonly walBytes: number
+  readonly storedBytes: number
+  readonly statementsPerInvocation: number
+}
+
+/** From the rows of the bench; undefined, with what is missing, when it has not measured all. */
+export function inputsOf(results: Results): Inputs | { readonly missing: string[] } {
+  const missing: string[] = []
+  const value = (measure: string, subject: string, unit: string): number => {
+    const found = results.results
+      .find((result) => result.measure === measure)
+      ?.rows.find((row) => row.subject === subject && row.unit === unit)
+    if (found === undefined) missing.push(`${measure}: ${subject}, ${unit}`)
+    return found === undefined ? NaN : median(found.values)
+  }
+  const kept = 'izta, results kept'
+  const drainMicros = value('client-cpu', kept, 'µs server CPU/task')
+  const statementsPerInvocation = value('small-invocations', 'pg', 'statements/invocation')
+  const invocationMicros = value('small-invocations', 'pg', 'µs server CPU/invocation')
+  const inputs = {
+    drainMicros,
+    enqueueMicros: value('enqueue-single', 'izta', 'µs server CPU/task'),
+    // An invocation of the bench has 20 tasks.
+    statementMicros: Math.max(0, (invocationMicros - 20 * drainMicros) / statementsPerInvocation),
+    walBytes: value('rows-and-bytes', kept, 'WAL bytes/task'),
+    storedBytes: value('rows-and-bytes', kept, 'bytes on disk/task'),
+    statementsPerInvocation,
+  }
+  return missing.length > 0 ? { missing } : inputs
+}
+
+export interface Growth {
+  readonly tasks: number
+  readonly concurrency: number
+  readonly peakPerSecond: number
+  readonly runners: number
+  readonly connections: number
+  readonly invocations: number
+  readonly statements: number
+  readonly gbSeconds: number
+  readonly cpuMicrosPerTask: number
+  readonly peakCores: number
+  readonly walGb: number
+  readonly peakWalMegabytes: number
+  readonly storedGb: number
+  readonly lambdaDollars: number
+  readonly databaseDollars: number
+  readonly bottleneck: string
+}
+
+const daySeconds = 86_400
+
+export function grow(tasks: number, concurrency: number, inputs: Inputs): Growth {
+  const meanPerSecond = tasks / daySeconds
+  const peakPerSecond = meanPerSecond * workload.peakFactor
+  const busy = meanPerSecond * workload.taskSeconds
+  const runners = Math.max(1, Math.ceil((peakPerSecond * workload.taskSeconds) / concurrency))
+  const isLight = busy < 1
+  const runnerSeconds =
+    (tasks * (workload.taskSeconds + (isLight ? workload.overheadSeconds : 0))) /
+    Math.min(concurrency, Math.max(1, busy))
+  // An enqueue wakes at most once a second; a runner that works on is followed by its successor.
+  const invocations = Math.min(tasks, daySeconds) + runnerSeconds / workload.invocationSeconds
+  const gbSeconds = runnerSeconds * workload.runnerGb
+  // A runner takes a turn when something has ended, and never two at once.
+  const endedPerSecond = concurrency / workload.taskSeconds
+  const turnsPerTask = Math.min(1, 1 / workload.turnSeconds / endedPerSecond)
+  const ticks = daySeconds / 60
+  // One of an invocation's statements is the turn that settles.
+  const runnerStatements =
+    Math.min(tasks, daySeconds) * (inputs.statementsPerInvocation - 1) + tasks * turnsPerTask
+  const statements = tasks + runnerStatements + ticks * 4
+  const micros =
+    tasks * (inputs.enqueueMicros + inputs.drainMicros) +
+    (runnerStatements + ticks * 4) * inputs.statementMicros
+  const cpuMicrosPerTask = micros / tasks
+  const peakCores = (peakPerSecond * cpuMicrosPerTask) / 1e6
+  // The body is written with the enqueue and again with the history row.
+  const walBytes = inputs.walBytes + 2 * workload.bodyBytes
+  const walGb = (tasks * walBytes) / 1e9
+  const peakWalMegabytes = (peakPerSecond * walBytes) / 1e6
+  const storedGb = (tasks * workload.keptDays * (inputs.storedBytes + workload.bodyBytes)) / 1e9
+  const connections = runners * 2 + Math.ceil(peakPerSecond * workload.turnSeconds) + 2
+  const computeUnits = Math.max(0.25, peakCores / workload.utilisation)
+  const shares: Record<keyof typeof limits, number> = {
+    'connections (500 without a pooler)': connections,
+    'Lambda concurrency (1,000 of an account)': runners,
+    'database cores (32)': peakCores / workload.utilisation,
+    'WAL (100 MB/s)': peakWalMegabytes,
+    'storage (16 TB)': storedGb,
+  }
+  const [first] = (Object.keys(limits) as (keyof typeof limits)[])
+    .map((name) => ({ name, share: shares[name] / limits[name] }))
+    .toSorted((a, b) => b.share - a.share)
+  return {
+    tasks,
+    concurrency,
+    peakPerSecond,
+    runners,
+    connections,
+    invocations,
+    statements,
+    gbSeconds,
+    cpuMicrosPerTask,
+    peakCores,
+    walGb,
+    peakWalMegabytes,
+    storedGb,
+    lambdaDollars:
+      (gbSeconds * prices.lambdaGbSecond.dollars +
+        (invocations + ticks) * prices.lambdaRequest.dollars +
+        ticks * prices.schedulerInvocation.dollars) *
+      daysPerMonth,
+    databaseDollars:
+      computeUnits * 24 * daysPerMonth * prices.neonCuHour.dollars +
+      storedGb * prices.neonGbMonth.dollars +
+      walGb * prices.neonHistoryGbMonth.dollars,
+    bottleneck: `${first?.name}: ${short((first?.share ?? 0) * 100)} %`,
+  }
+}
+
+/** Tasks a day, and the runner's concurrency that fits them. */
+export const volumes = [
+  [1e3, 10],
+  [1e5, 10],
+  [1e7, 20],
+  [1e9, 50],
+] as const
+
+export function modelText(results: Results): string {
+  const inputs = inputsOf(results)
+  if ('missing' in inputs) {
+    return `The bench has not measured all that this needs yet: ${inputs.missing.join('; ')}.`
+  }
+  const grown = volumes.map(([tasks, concurrency]) => grow(tasks, concurrency, inputs))
+  const row = (name: string, cell: (growth: Growth) => string) => [name, ...grown.map(cell)]
+  const table = markdownTable(
+    ['tasks a day', ...grown.map(({ tasks }) => amount(tasks))],
+    [
+      row('peak, tasks/s', ({ peakPerSecond }) => short(peakPerSecond)),
+      row('`IZTA_CONCURRENCY`', ({ concurrency }) => String(concurrency)),
+      row('runners at the peak', ({ runners }) => short(runners)),
+      row('connections at the peak', ({ connections }) => short(connections)),
+      row('invocations of runners', ({ invocations }) => amount(invocations)),
+      row('statements', ({ statements }) => amount(statements)),
+      row('database CPU, µs/task', ({ cpuMicrosPerTask }) => short(cpuMicrosPerTask)),
+      row('database cores at the peak', ({ peakCores }) => short(peakCores)),
+      row('WAL, GB', ({ walGb }) => short(walGb)),
+      row('WAL at the peak, MB/s', ({ peakWalMegabytes }) => short(peakWalMegabytes)),
+      row(`storage, GB (${workload.keptDays} days kept)`, ({ storedGb }) => short(storedGb)),
+      row('Lambda GB-seconds', ({ gbSeconds }) => amount(gbSeconds)),
+      row('Lambda and scheduler, $/month', ({ lambdaDollars }) => short(lambdaDollars)),
+      row('database, $/month', ({ databaseDollars }) => short(databaseDollars)),
+      row('nearest limit', ({ bottleneck }) => bottleneck),
+    ],
+  )
+  const measured = markdownTable(
+    ['measured', 'value'],
+    [
+      ['server CPU of claim and settle in a large turn, µs/task', short(inputs.drainMicros)],
+      ['server CPU of one enqueue call, µs', short(inputs.enqueueMicros)],
+      ['server CPU of a statement beside its tasks, µs', short(inputs.statementMicros)],
+      ['WAL, bytes/task', short(inputs.walBytes)],
+      ['bytes on disk/task', short(inputs.storedBytes)],
+      ['statements of an invocation', short(inputs.statementsPerInvocation)],
+    ],
+  )
+  return `${measured}\n\n${table}`
+}
+
+function amount(value: number): string {
+  for (const [size, letter] of [
+    [1e9, 'G'],
+    [1e6, 'M'],
+    [1e3, 'k'],
+  ] as const) {
+    if (value >= size) return `${short(value / size)} ${letter}`
+  }
+  return short(value)
+}
+
+/** Without an exponent. */
+const decimal = (value: number) => value.toFixed(10).replace(/\.?0+$/, '')
+
+export function pricesText(): string {
+  return markdownTable(
+    ['price', 'of one', 'from', 'as of'],
+    Object.values(prices).map((price) => {
+      const caveat = 'caveat' in price ? `; ${price.caveat}` : ''
+      return [`$${decimal(price.dollars)}`, price.unit, `${price.source}${caveat}`, price.asOf]
+    }),
+    4,
+  )
+}
+
+if (import.meta.main) {
+  const [file = join(import.meta.dirname, 'results', 'results.json'), page] = process.argv.slice(2)
+  await writeSection('prices', pricesText(), page)
+  const results = await readResults(file)
+  if (results === undefined) throw new Error(`${file} does not exist: run the bench first`)
+  await writeSection('model', modelText(results), page)
+}
