@@ -87,7 +87,12 @@ export function checkFunctions({ stack }: Facts): Verdict[] {
     shared.length > 0
       ? `; ${some(shared.map((runner) => runner.name))} may use all of ${unreservedConcurrency}`
       : ''
-  return [ok(`${count(runners.length, 'runner')}${rest}`)]
+  const reserved = invocationsOf(runners, 0)
+  const share =
+    reserved > 0
+      ? `, ${reserved} of the account's ${count(accountConcurrency, 'invocation')} reserved for them`
+      : ''
+  return [ok(`${count(runners.length, 'runner')}${share}${rest}`)]
 }
 
 export function checkRuntime({ stack }: Facts): Verdict[] {

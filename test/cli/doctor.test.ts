@@ -586,7 +586,7 @@ describe('sleepy mode', () => {
   })
 })
 
-describe('connections', () => {
+describe('functions and their connections', () => {
   const runner = {
     name: 'shop-prod-runner',
     timeoutSeconds: 300,
@@ -630,6 +630,13 @@ describe('connections', () => {
       'ok: 12 invocations at once × 5 of each pool = 60 at full load, of 97 connections that the server has',
     ])
     expect(await connectionsOf(undefined, {})).toEqual(['ok: 12 of 97 in use'])
+  })
+
+  test('the quota of the account, with what is reserved of it and who shares the rest', () => {
+    const findings = examine({ stack: stackOf(runner, scheduler), schemaName: 'izta', troubles: [] })
+    expect(findings.filter(({ name }) => name === 'functions').map(told)).toEqual([
+      "ok: 2 runners, 10 of the account's 1,000 invocations reserved for them; shop-prod-scheduler may use all of 900",
+    ])
   })
 
   test('more runners than the server has connections for', async () => {
