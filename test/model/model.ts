@@ -1,0 +1,201 @@
+// What the docs promise of tasks, in memory: the state after each call, and what the call answers.
+
+/** What a handler does in one of its runs. */
+export interface RunSpec {
+  readonly ends: 'finish' | 'throw' | 'fail' | 'fail for good' | 'fail for a while'
+  /** Enqueued by `ctx.enqueue`. */
+  readonly children: readonly TaskSpec[]
+  /** The run cancels its own task first. */
+  readonly cancels: boolean
+}
+
+export interface TaskSpec {
+  readonly job: 'plain' | 'brief' | 'bare'
+  readonly queue: string
+  readonly priority: number
+  readonly maxAttempts: number
+  readonly id?: string
+  readonly key?: string
+  readonly keyUntil?: 'finished' | 'started'
+  readonly delaySeconds?: number
+  /** From the clock's instant. */
+  readonly runAtSeconds?: number
+  /** What its runs do in turn; after the last they finish. */
+  readonly runs: readonly RunSpec[]
+}
+
+export type Status = 'pending' | 'running' | 'failing' | 'finished' | 'failed' | 'cancelled'
+
+export interface ModelTask {
+  readonly spec: TaskSpec
+  /** Told apart by it while the id is not known: a child's is made by the client. */
+  readonly tag: string
+  readonly parent: string | undefined
+  readonly enqueuedAt: number
+  id: string | undefined
+  status: Status
+  /** Also of those before a retry by API. */
+  runs: number
+  attempt: number
+  dueAt: number
+  errors: string[]
+  holdsKey: boolean
+  cancelling: boolean
+  finishedAt: number | undefined
+  expiresAt: number | undefined
+}
+
+/** `days` of retention; a bare row of a finished task stays a day. */
+export const jobFacts = {
+  plain: { finishedDays: 7, failedDays: 30, keepsResult: false },
+  brief: { finishedDays: 1, failedDays: 2, keepsResult: true },
+  bare: { finishedDays: 1, failedDays: 30, keepsResult: false },
+} as const
+export const retryAfterSeconds = 100
+const dayMs = 86_400_000
+
+const isWaiting = ({ status }: ModelTask) => status === 'pending' || status === 'failing'
+export const isEnded = ({ status }: ModelTask) =>
+  status === 'finished' || status === 'failed' || status === 'cancelled'
+export const isBare = ({ spec, status }: ModelTask) => spec.job === 'bare' && status === 'finished'
+
+export class Model {
+  tasks: ModelTask[] = []
+  /** Whether each known queue is paused. */
+  readonly queues = new Map<string, boolean>()
+  now: number
+  /** What the last settle has made due: a claim that was on its way already may not have seen it. */
+  #fresh = new Set<ModelTask>()
+
+  constructor(now: number) {
+    this.now = now
+  }
+
+  find = (id: string) => this.tasks.find((task) => task.id === id)
+  #holder = ({ job, key }: TaskSpec) =>
+    key === undefined
+      ? undefined
+      : this.tasks.find((task) => task.holdsKey && task.spec.job === job && task.spec.key === key)
+
+  /** Identity goes before the key. */
+  enqueue(spec: TaskSpec, tag: string, parent?: string): ModelTask | { readonly refusedFor: ModelTask } {
+    const known = (spec.id === undefined ? undefined : this.find(spec.id)) ?? this.#holder(spec)
+    if (known !== undefined) return { refusedFor: known }
+    const task: ModelTask = {
+      spec,
+      tag,
+      parent,
+      enqueuedAt: this.now,
+      id: spec.id,
+      status: 'pending',
+      runs: 0,
+      attempt: 0,
+      dueAt: this.now + (spec.runAtSeconds ?? spec.delaySeconds ?? 0) * 1000,
+      errors: [],
+      holdsKey: spec.key !== undefined,
+      cancelling: false,
+      finishedAt: undefined,
+      expiresAt: undefined,
+    }
+    this.tasks.push(task)
+    if (!this.queues.has(spec.queue)) this.queues.set(spec.queue, false)
+    return task
+  }
+
+  cancel(id: string): string {
+    const task = this.find(id)
+    if (task === undefined) return 'not-found'
+    if (isEnded(task)) return `already-${task.status}`
+    if (task.status === 'running') {
+      task.cancelling = true
+      return 'cancelling'
+    }
+    this.#conclude(task, 'cancelled')
+    return 'cancelled'
+  }
+
+  retry(id: string, force: boolean): string {
+    const task = this.find(id)
+    if (task === undefined) return 'task-not-found'
+    if (task.status === 'pending' || task.status === 'running') return 'task-unfinished'
+    if (task.status === 'failing') {
+      task.dueAt = this.now
+      return 'hurried'
+    }
+    if (isBare(task)) return 'payload-gone'
+    if (task.status === 'finished' && !force) return 'task-finished'
+    if (this.#holder(task.spec) !== undefined) return 'key-taken'
+    Object.assign(task, {
+      status: 'pending',
+      attempt: 0,
+      dueAt: this.now,
+      holdsKey: task.spec.key !== undefined,
+    })
+    Object.assign(task, { finishedAt: undefined, expiresAt: undefined })
+    return 'moved'
+  }
+
+  isDue = (task: ModelTask) => isWaiting(task) && task.dueAt <= this.now
+
+  /** What a runner of these queues (none: of all) has to run. */
+  due(queues: readonly string[]): ModelTask[] {
+    const serves = (queue: string) =>
+      this.queues.get(queue) === false && (queues.length === 0 || queues.includes(queue))
+    return this.tasks.filter((task) => this.isDue(task) && serves(task.spec.queue))
+  }
+
+  /** Why it was wrong to start this one now: nothing if it was right. */
+  start(task: ModelTask, queues: readonly string[]): string | undefined {
+    const due = this.due(queues)
+    if (!due.includes(task))
+      return `it is ${task.status}, due at ${task.dueAt}, its queue or another is to be run`
+    const seen = due.filter((other) => !this.#fresh.has(other))
+    const { priority, queue } = task.spec
+    this.#fresh.clear()
+    task.status = 'running'
+    task.runs++
+    if (task.spec.keyUntil === 'started') task.holdsKey = false
+    if (seen.some((other) => other.spec.priority < priority)) return 'another has a better priority'
+    const peers = seen.filter((other) => other.spec.priority === priority && other.spec.queue === queue)
+    if (peers.some((other) => other.dueAt < task.dueAt))
+      return 'another of its queue and priority was due before'
+    return undefined
+  }
+
+  /** The run that was started ends as its task's spec says. */
+  end(task: ModelTask, run: RunSpec): void {
+    const before = new Set(this.tasks.filter(this.isDue))
+    if (run.ends === 'finish') {
+      task.attempt++
+      this.#conclude(task, 'finished')
+      run.children.forEach((child, n) => void this.enqueue(child, `${childrenTags(task)}.${n}`, task.id))
+    } else if (task.cancelling) {
+      this.#conclude(task, 'cancelled')
+    } else {
+      task.attempt++
+      task.errors.push(run.ends === 'throw' ? 'thrown' : 'declared')
+      if (run.ends === 'fail for good' || task.attempt >= task.spec.maxAttempts)
+        this.#conclude(task, 'failed')
+      else {
+        const backoffSeconds = 2 ** (task.attempt - 1)
+        task.status = 'failing'
+        task.dueAt = this.now + (run.ends === 'fail for a while' ? retryAfterSeconds : backoffSeconds) * 1000
+      }
+    }
+    for (const other of this.tasks) if (this.isDue(other) && !before.has(other)) this.#fresh.add(other)
+  }
+
+  #conclude(task: ModelTask, status: 'finished' | 'failed' | 'cancelled'): void {
+    const { finishedDays, failedDays } = jobFacts[task.spec.job]
+    const days = status === 'finished' ? finishedDays : failedDays
+    Object.assign(task, { status, cancelling: false, holdsKey: false })
+    Object.assign(task, { finishedAt: this.now, expiresAt: this.now + days * dayMs })
+  }
+
+  prune(): void {
+    this.tasks = this.tasks.filter(({ expiresAt }) => expiresAt === undefined || expiresAt > this.now)
+  }
+}
+
+/** Others for each run of the parent. */
+export const childrenTags = ({ tag, runs }: ModelTask) => `${tag}.${runs}`
