@@ -179,7 +179,7 @@ export class DatabaseUnreachableError extends DatabaseError {
   override readonly name = 'DatabaseUnreachableError'
 }
 
-/** The database refused the user, the password or the privilege. */
+/** The database refused the user, the password or the privilege, or its TLS cannot be trusted. */
 export class DatabaseAccessError extends DatabaseError {
   override readonly name = 'DatabaseAccessError'
 }

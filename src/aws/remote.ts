@@ -255,6 +255,7 @@ function errorOf({ code, message, retryable, issues }: Refusal): IztaError {
       return new DatabaseUnreachableError(code, full, { retryable, outcome: 'unknown' })
     case 'database-access':
     case 'database-secret':
+    case 'database-tls':
     case 'database-token':
       return new DatabaseAccessError(code, full, { retryable })
     case 'not-migrated':

@@ -52,6 +52,13 @@ const verdicts = {
     what: 'does not let its user do this',
     advice: 'grant the privilege, or a role that `izta migrate --roles` makes',
   },
+  untrusted: {
+    code: 'database-tls',
+    kind: 'access',
+    what: 'offers no TLS connection that can be trusted',
+    advice:
+      'name its certificate authority in NODE_EXTRA_CA_CERTS or sslrootcert, and see that host and sslmode are right',
+  },
   notMigrated: {
     code: 'not-migrated',
     kind: 'not-migrated',
@@ -144,6 +151,14 @@ const byNetworkCode: Readonly<Record<string, Verdict>> = {
   UND_ERR_BODY_TIMEOUT: verdicts.lost,
   UND_ERR_HEADERS_TIMEOUT: verdicts.lost,
   UND_ERR_SOCKET: verdicts.lost,
+  CERT_HAS_EXPIRED: verdicts.untrusted,
+  CERT_NOT_YET_VALID: verdicts.untrusted,
+  DEPTH_ZERO_SELF_SIGNED_CERT: verdicts.untrusted,
+  ERR_TLS_CERT_ALTNAME_INVALID: verdicts.untrusted,
+  SELF_SIGNED_CERT_IN_CHAIN: verdicts.untrusted,
+  UNABLE_TO_GET_ISSUER_CERT: verdicts.untrusted,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: verdicts.untrusted,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: verdicts.untrusted,
 }
 
 /** What pg, Neon and PgBouncer say where their code tells nothing; the first that matches counts. */
@@ -153,6 +168,7 @@ const byMessage: readonly (readonly [RegExp, Verdict])[] = [
     verdicts.notConnected,
   ],
   [/is not queryable/i, verdicts.notConnected],
+  [/does not support SSL connections/i, verdicts.untrusted],
   [/after calling end on the pool/i, verdicts.closed],
   [/not a valid URL|Wrong URL scheme/i, verdicts.other],
   [

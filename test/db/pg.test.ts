@@ -121,6 +121,13 @@ test('a password function that fails is an error before anything is sent', async
   await database.close?.()
 })
 
+test('a server without TLS is refused where the connection string asks for it', async () => {
+  const database = pgDatabase(`${url}?sslmode=verify-full`)
+  const error = await failure(database, 'select 1')
+  expect(error).toMatchObject({ code: 'database-tls', outcome: 'not-applied', retryable: false })
+  await database.close?.()
+})
+
 test('two passwords are refused at once, and neither is shown', () => {
   const open = () => pgDatabase({ connectionString: url, password: 'open-sesame' })
   expect(open).toThrow(DefinitionError)

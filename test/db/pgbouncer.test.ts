@@ -5,8 +5,8 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { afterAll, test } from 'vitest'
-import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { afterAll, expect, test } from 'vitest'
+import { notifyWake, pgDatabase } from '../../src/db/adapters/pg.ts'
 import { databaseContract } from '../support/database-contract.ts'
 import { testDatabase } from '../support/database.ts'
 
@@ -14,8 +14,20 @@ const hasPgBouncer = spawnSync('pgbouncer', ['--version']).status === 0
 
 // oxlint-disable-next-line vitest/no-conditional-tests -- the suite needs a binary that a machine may not have
 if (hasPgBouncer) {
-  const { url } = await testDatabase({ migrated: false })
-  databaseContract({ url: await startPgBouncer(url), open: pgDatabase })
+  const { url, connect } = await testDatabase({ migrated: false })
+  const through = await startPgBouncer(url)
+
+  test('a wake that is sent through it reaches who listens at the server itself', async () => {
+    const listener = await connect()
+    const heard = once(listener, 'notification')
+    await listener.query('listen izta_wake')
+    const database = pgDatabase(through)
+    await notifyWake({ database }).wake('default', 0)
+    expect(await heard).toMatchObject([{ payload: 'default' }])
+    await database.close?.()
+  })
+
+  databaseContract({ url: through, open: pgDatabase })
 } else {
   // oxlint-disable-next-line vitest/no-disabled-tests -- tells why nothing ran
   test.skip('pgbouncer is not installed: apt-get install pgbouncer', () => undefined)

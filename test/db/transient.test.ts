@@ -55,6 +55,12 @@ const bySqlState: readonly Case[] = [
 const withoutSqlState: readonly Case[] = [
   [coded('ECONNREFUSED'), unreachable, 'database-unreachable', true, 'not-applied'],
   [coded('ENOTFOUND'), unreachable, 'database-unreachable', true, 'not-applied'],
+  [coded('SELF_SIGNED_CERT_IN_CHAIN'), access, 'database-tls', false, 'not-applied'],
+  [coded('DEPTH_ZERO_SELF_SIGNED_CERT'), access, 'database-tls', false, 'not-applied'],
+  [coded('UNABLE_TO_GET_ISSUER_CERT_LOCALLY'), access, 'database-tls', false, 'not-applied'],
+  [coded('ERR_TLS_CERT_ALTNAME_INVALID'), access, 'database-tls', false, 'not-applied'],
+  [coded('CERT_HAS_EXPIRED'), access, 'database-tls', false, 'not-applied'],
+  [new Error('The server does not support SSL connections'), access, 'database-tls', false, 'not-applied'],
   [coded('EAI_AGAIN'), unreachable, 'database-unreachable', true, 'not-applied'],
   [new AggregateError([coded('ECONNREFUSED')]), unreachable, 'database-unreachable', true, 'not-applied'],
   [coded('ECONNRESET'), unreachable, 'database-unreachable', true, 'unknown'],
@@ -92,7 +98,6 @@ const withoutSqlState: readonly Case[] = [
     false,
     'not-applied',
   ],
-  [coded('CERT_HAS_EXPIRED'), other, 'database-error', false, 'not-applied'],
   [new TypeError('a is not a function'), other, 'database-error', false, 'not-applied'],
 ]
 
