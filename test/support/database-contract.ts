@@ -1,4 +1,4 @@
-// What every adapter of the database port must do; run for pg, for Neon's HTTP and for pg through PgBouncer.
+// What every adapter of the database port must do; run for pg, direct and through PgBouncer, and for Neon's HTTP and WebSockets.
 
 import { types as neonTypes } from '@neondatabase/serverless'
 import { types as pgTypes } from 'pg'
