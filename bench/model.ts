@@ -106,7 +106,7 @@ export function grow(tasks: number, concurrency: number, inputs: Inputs): Growth
   // An enqueue wakes at most once a second; a runner that works on is followed by its successor.
   const invocations = Math.min(tasks, daySeconds) + runnerSeconds / workload.invocationSeconds
   const gbSeconds = runnerSeconds * workload.runnerGb
-  // A runner takes a turn when something has ended, and never two at once.
+  // A runner takes a turn when something has ended and the turn before is back.
   const endedPerSecond = concurrency / workload.taskSeconds
   const turnsPerTask = Math.min(1, 1 / workload.turnSeconds / endedPerSecond)
   const ticks = daySeconds / 60

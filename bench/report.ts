@@ -40,7 +40,7 @@ function figures(results: Results, chart: string): string {
   ]
   const tables = results.results.map(
     ({ measure, title, rows, measuredAt, rounds, scale }) =>
-      `**${measure}**: ${title}; ${rounds} rounds${scale === 1 ? '' : `, ${scale} × the tasks`}, ${measuredAt.slice(0, 16).replace('T', ' ')} UTC.\n\n${markdownTable(
+      `**${measure}**: ${title}; ${rounds} ${rounds === 1 ? 'round' : 'rounds'}${scale === 1 ? '' : `, ${scale} × the tasks`}, ${measuredAt.slice(0, 16).replace('T', ' ')} UTC.\n\n${markdownTable(
         ['subject', 'unit', 'median', 'min – max', 'ratio', 'target', ''],
         rows.map(cells),
         2,

@@ -7,7 +7,7 @@ import { quantile } from '../measure.ts'
 import { administer } from '../server.ts'
 import { markdownTable, short } from '../table.ts'
 import { memoryDatabase } from './memory-database.ts'
-import { profiles, type Arrival } from './profiles.ts'
+import type { Arrival } from './profiles.ts'
 import { createRandom } from './random.ts'
 import { simulate, type OpenDatabase, type Outcome, type Settings } from './world.ts'
 
@@ -35,8 +35,12 @@ function trace(): Arrival[] {
     .toSorted((a, b) => a.atMs - b.atMs)
 }
 
+/**
+ * The table of both.
+ *
+ * @throws when memory and PostgreSQL do not agree.
+ */
 export async function validate(standard: Settings): Promise<string> {
-  if (profiles.length === 0) throw new Error('no profiles')
   await using server = await startServer()
   const rows: string[][] = []
   for (const mode of ['steady', 'sleepy'] as const) {
@@ -45,12 +49,28 @@ export async function validate(standard: Settings): Promise<string> {
     const inMemory = await simulate(arrivals, settings, async (clock) => memoryDatabase(clock), twoHoursMs)
     const inPostgres = await simulate(arrivals, settings, await server.open(mode), twoHoursMs)
     rows.push(describe(`${mode}, from memory`, inMemory), describe(`${mode}, PostgreSQL`, inPostgres))
+    for (const [fact, one, other] of compared(inMemory, inPostgres)) {
+      if (Math.abs(one - other) <= tolerance * other) continue
+      throw new Error(`${mode}: ${fact} is ${one} from memory and ${other} with PostgreSQL`)
+    }
   }
   return markdownTable(
     ['run', 'tasks', 'delay p50', 'p99', 'max', 'runners', 'scheduler', 'GB-s', 'statements'],
     rows,
   )
 }
+
+/** Statements of one instant may come in another order. */
+const tolerance = 0.02
+
+const compared = (one: Outcome, other: Outcome): [string, number, number][] => [
+  ['the number of unfinished tasks', one.unfinished, other.unfinished],
+  ['the number of runners', one.runnerInvocations, other.runnerInvocations],
+  ['the number of ticks', one.schedulerInvocations, other.schedulerInvocations],
+  ['the number of statements', one.statements, other.statements],
+  ['the median delay', quantile(one.delaysMs, 0.5), quantile(other.delaysMs, 0.5)],
+  ['the 99th percentile of delays', quantile(one.delaysMs, 0.99), quantile(other.delaysMs, 0.99)],
+]
 
 function describe(name: string, outcome: Outcome): string[] {
   const ms = (share: number) => `${short(quantile(outcome.delaysMs, share))} ms`

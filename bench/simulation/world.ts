@@ -8,6 +8,7 @@ import { createRunnerEnvironment } from '../../src/aws/runner-handler.ts'
 import { createSchedulerHandler } from '../../src/aws/scheduler-handler.ts'
 import { pause, type Clock } from '../../src/clock.ts'
 import type { Database } from '../../src/db/database.ts'
+import { defaults } from '../../src/defaults.ts'
 import { createIzta, defineJob, type Logger } from '../../src/index.ts'
 import { dayMs, type Arrival } from './profiles.ts'
 import { createRandom } from './random.ts'
@@ -22,6 +23,8 @@ export interface Settings {
   readonly maxRunners: number
   /** The runner function's `timeout`. */
   readonly timeoutSeconds: number
+  /** Sleepy: how long after a run one more look is taken; no option of the handlers, but of `defaults`. */
+  readonly checkSeconds: number
 }
 
 export const assumptions = {
@@ -93,6 +96,8 @@ export async function simulate(
   untilMs = dayMs,
 ): Promise<Outcome> {
   const { mode, tickMinutes, lingerSeconds, concurrency, maxRunners, timeoutSeconds } = settings
+  // Read by the handlers each time that they set an alarm.
+  Object.assign(defaults.alarm, { checkSeconds: settings.checkSeconds })
   const random = createRandom(1)
   const clock = createVirtualClock(epoch)
   const stored = await openDatabase(clock)
