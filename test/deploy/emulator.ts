@@ -21,7 +21,9 @@ export async function pythonProgram(name: string): Promise<string> {
     await rm(venv, { recursive: true, force: true })
     await mkdir(dirname(venv), { recursive: true })
     await run('python3', ['-m', 'venv', venv]).catch((cause: unknown) => {
-      throw new Error('Python 3 with venv and pip is needed (Debian: apt-get install python3-venv).', { cause })
+      throw new Error('Python 3 with venv and pip is needed (Debian: apt-get install python3-venv).', {
+        cause,
+      })
     })
     await run(join(venv, 'bin/pip'), ['install', '--quiet', '--disable-pip-version-check', ...versions])
     await writeFile(mark, versions.join(' '))
