@@ -70,9 +70,14 @@ const gateLock = 4711
 const gates = `
 create function public.stop_at_gate() returns trigger language plpgsql set search_path = pg_catalog as $gate$
 declare
-  v_point constant text := concat_ws(' ', lower(tg_when), lower(tg_op), 'of', tg_table_name);
+  v_reached constant text := current_setting('isolation.reached', true);
+  v_point text := concat_ws(' ', lower(tg_when), lower(tg_op), 'of', tg_table_name);
 begin
-  perform set_config('isolation.reached', concat(current_setting('isolation.reached', true), ',', v_point), false);
+  -- Between two rows of one statement, too.
+  if position(v_point in v_reached) > 0 then
+    v_point := v_point || ' again';
+  end if;
+  perform set_config('isolation.reached', concat(v_reached, ',', v_point), false);
   if current_setting('isolation.gate', true) = v_point then
     perform pg_advisory_xact_lock_shared(${gateLock});
   end if;
