@@ -6,10 +6,11 @@ import { kindNames, kinds } from './kinds.ts'
 import type { MutationResult } from './mutate.ts'
 import { leaseMs } from './pace.ts'
 import type { Recovery } from './calm.ts'
-import type { RunReport } from './run.ts'
+import { countsRule } from './counts.ts'
+import { recoveryRules, type RunReport } from './run.ts'
 
 const number = (value: number | undefined) => (value ?? 0).toLocaleString('en-GB')
-const seconds = (value: number) => `${value.toFixed(1)} s`
+const seconds = (value: number) => (value < 0.95 ? `${Math.round(value * 1000)} ms` : `${value.toFixed(1)} s`)
 const row = (...cells: string[]) => `| ${cells.join(' | ')} |`
 const table = (head: readonly string[], rows: readonly (readonly string[])[]) =>
   [row(...head), row(...head.map(() => '---')), ...rows.map((cells) => row(...cells))].join('\n')
@@ -32,52 +33,76 @@ async function replacePart(file: string, name: string, text: string): Promise<vo
 }
 
 export async function writeReport(file: string, report: RunReport): Promise<void> {
-  const { figures, recovery } = report
-  const total = Object.values(report.faults).reduce((sum, count) => sum + count, 0)
   const parts = [
-    `${number(total)} faults in ${number(Math.round(report.seconds / 60))} minutes, on ${cpus().length} cores${report.pgBouncer ? ', half of the processes through PgBouncer in transaction mode' : ''}; seed ${report.seed}. ${number(report.snapshots)} snapshots were checked. **${report.violations.length === 0 ? 'Every invariant held.' : `${report.violations.length} invariants were violated.`}**`,
+    summary(report),
     ...report.violations.map(({ rule, what }) => `- ${rule}: ${what}`),
-    table(
-      ['Tasks', ''],
-      [
-        ['made', number(figures['made'])],
-        [
-          'of them children, and slots of schedules',
-          `${number(figures['children'])}, ${number(figures['slots'])}`,
-        ],
-        [
-          'finished, failed, cancelled',
-          ['finished', 'failed', 'cancelled'].map((name) => number(figures[name])).join(', '),
-        ],
-        ['runs of handlers', number(figures['runs'])],
-        ['leases lost with their process', number(figures['losses'])],
-        ['runs that went on after their lease was lost, beside the next', number(figures['overlaps'])],
-        [
-          'runs that had ended well, and were repeated since their process was lost before it settled',
-          number(figures['reruns']),
-        ],
-        ['tasks of innocent jobs that failed after three losses', number(figures['lost_innocents'])],
-        ['processes started anew', number(report.restarts)],
-      ],
-    ),
-    `From the end of a lost lease (${leaseMs / 1000} s at the most) until somebody else has the task:`,
-    table(
-      ['', 'Leases', 'Half within', '99 % within', 'Longest'],
-      [
-        ['with everything that happened meanwhile', ...recovered(recovery.all)],
-        ['after the last fault', ...recovered(recovery.undisturbed)],
-      ],
-    ),
+    tasks(report),
+    `From the end of a lost lease (${leaseMs / 1000} s after the claim at the latest) until somebody else has the task:`,
+    recoveries(report),
     table(
       ['Fault', 'What it does', 'Injected'],
       kindNames
         .filter((name) => report.faults[name] !== undefined)
         .map((name) => [`\`${name}\``, kinds[name].what, number(report.faults[name])]),
     ),
-    'The rules, each a query that must return nothing, in every snapshot or (*) when all has drained:',
-    checks.map(({ rule, when }) => `- ${rule}${when === 'end' ? ' (*)' : ''}`).join('\n'),
+    'The rules, each a query that must find nothing, in every snapshot or (*) when all has drained:',
+    [
+      ...checks.map(({ rule, when }) => `- ${rule}${when === 'end' ? ' (*)' : ''}`),
+      `- ${countsRule}`,
+      ...Object.values(recoveryRules).map((rule) => `- ${rule} (*)`),
+    ].join('\n'),
   ]
   await replacePart(file, 'figures', parts.join('\n\n'))
+}
+
+function summary(report: RunReport): string {
+  const total = Object.values(report.faults).reduce((sum, count) => sum + count, 0)
+  const broken = report.violations.length
+  return [
+    `${number(total)} faults in ${number(Math.round(report.seconds / 60))} minutes, at up to ${report.rate} a second, to ${report.runners} processes of runners on PostgreSQL ${report.postgres}, all on one machine with ${cpus().length} cores; seed ${report.seed}.`,
+    report.pgBouncer
+      ? 'A third of the processes went through PgBouncer in transaction mode.'
+      : 'PgBouncer was not installed, so nobody went through it.',
+    report.ownDisk ? '' : 'No disk was filled, which takes root on Linux.',
+    `${number(report.snapshots)} snapshots were checked.`,
+    `**${broken === 0 ? 'Every rule held.' : `${broken} rules were violated.`}**`,
+  ]
+    .filter(Boolean)
+    .join(' ')
+}
+
+function tasks({ figures, restarts, drainSeconds }: RunReport): string {
+  const several = (...names: string[]) => names.map((name) => number(figures[name])).join(', ')
+  return table(
+    ['Tasks', ''],
+    [
+      ['made', several('made')],
+      ['of them children, and slots of schedules', several('children', 'slots')],
+      ['finished, failed, cancelled', several('finished', 'failed', 'cancelled')],
+      ['runs of handlers', several('runs')],
+      ['leases lost with their process', several('losses')],
+      ['runs that went on after their lease was lost, beside the next', several('overlaps')],
+      [
+        'runs that had ended well, and were repeated since their process was lost before it settled',
+        several('reruns'),
+      ],
+      ['tasks of innocent jobs that failed after three losses', several('lost_innocents')],
+      ['processes started anew', number(restarts)],
+      ['until all had drained, after the last fault', seconds(drainSeconds)],
+    ],
+  )
+}
+
+function recoveries({ recovery }: RunReport): string {
+  const rows: [string, Recovery | undefined][] = [
+    ['with everything that happened meanwhile', recovery.all],
+    ['with live runners, after the last fault', recovery.undisturbed],
+    ['where only a tick a minute starts runners', recovery.asleep],
+  ]
+  return table(
+    ['', 'Leases', 'Half within', '99 % within', 'Longest'],
+    rows.flatMap(([name, times]) => (times === undefined ? [] : [[name, ...recovered(times)]])),
+  )
 }
 
 export async function writeMutations(file: string, results: readonly MutationResult[]): Promise<void> {

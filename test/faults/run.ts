@@ -120,8 +120,11 @@ export async function run(options: RunOptions): Promise<RunReport> {
     if (!over.signal.aborted) await checkOnce(admin, ['always', 'end'], note)
     const recovery = { all: await recoverySince(admin, new Date(0)), undisturbed, ...(asleep && { asleep }) }
     for (const name of ['undisturbed', 'asleep'] as const) {
-      const { max } = recovery[name] ?? { max: 0 }
-      if (!over.signal.aborted && max > recoveryLimits[name]) note(recoveryRules[name], `it took ${max} s`)
+      const { max, count } = recovery[name] ?? { max: 0, count: 0 }
+      if (over.signal.aborted) break
+      if (max > recoveryLimits[name]) note(recoveryRules[name], `it took ${max} s`)
+      // A rule that nothing was held against would always hold.
+      if (isLong && count === 0) note(recoveryRules[name], 'no lease was lost')
     }
     const { rows: figureRows } = await admin.query<Record<string, number>>(figuresText)
     await admin.end()
