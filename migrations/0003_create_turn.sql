@@ -56,56 +56,92 @@ declare
   v_now constant timestamptz not null := izta.now();
   -- Error entries get their instant here, from the only clock; 25 of them are kept.
   v_entry constant text not null := '{"at":' || (date_part('epoch', v_now) * 1000)::bigint || ',';
-  v_ns integer[];
-  v_ids uuid[];
-  v_kinds text[];
+  v_finished_ns integer[] not null := '{}';
+  v_ns integer[] not null := '{}';
+  v_ids uuid[] not null := '{}';
+  v_kinds text[] not null := '{}';
   v_bodies text[];
   v_delays_ms bigint[];
   v_keep_seconds bigint[];
   v_finished boolean[];
-  v_settled boolean[];
+  v_tids tid[];
+  v_sizes bigint[];
   v_made uuid[];
   v_ended uuid[];
   v_queues text[];
   v_priorities smallint[];
 begin
   if cardinality(p_ids) > 0 then
-    -- Waits for other locks (only the claim skips): a skipped settle would run a finished task again.
-    select coalesce(array_agg(s.n), '{}'), coalesce(array_agg(s.id), '{}'), array_agg(s.kind), array_agg(s.body),
-      array_agg(s.delay_ms), array_agg(s.keep_seconds)
-    into v_ns, v_ids, v_kinds, v_bodies, v_delays_ms, v_keep_seconds
-    from (
-      select i.n, t.id, i.delay_ms, i.keep_seconds,
-        case when t.cancel and i.kind <> 'finish' then 'cancel' else i.kind end as kind,
-        case when t.cancel and i.kind not in ('finish', 'cancel') then null else i.body end as body
-      from unnest(p_ids, p_claims, p_kinds, p_bodies, p_delays_ms, p_keep_seconds)
-        with ordinality as i(id, claims, kind, body, delay_ms, keep_seconds, n)
-      join izta.task t on t.id = i.id
-      where t.lease = p_lease and t.claims = i.claims
-      order by t.id
-      for update of t) s;
+    -- What has finished goes at once, whatever its marks say, in the order of ids: a copy of this call waits its turn.
+    if p_kinds && array['finish'] then
+      begin
+        with gone as (
+          delete from izta.task t
+          using (
+            select i.id, i.claims, i.body, i.keep_seconds, i.n
+            from unnest(p_ids, p_claims, p_kinds, p_bodies, p_keep_seconds)
+              with ordinality as i(id, claims, kind, body, keep_seconds, n)
+            where i.kind = 'finish'
+            order by i.id) i
+          where t.id = i.id and t.lease = p_lease and t.claims = i.claims
+          returning i.n, i.body, i.keep_seconds, t.id, t.queue, t.job, t.payload, t.errors, t.priority, t.attempt,
+            t.max_attempts, t.losses, t.claims, t.key, t.key_until, t.parent, t.schedule, t.slot, t.created_at, t.due_at),
+        kept as (
+          insert into izta.history (id, queue, job, status, payload, result, errors, priority, attempt, max_attempts,
+            losses, claims, key, key_until, parent, schedule, slot, created_at, due_at, finished_at, expires_at)
+          select id, queue, job, 'finished',
+            case when keep_seconds > 0 then payload end, case when keep_seconds > 0 then body::json end,
+            errors, priority, attempt + 1, max_attempts, losses, claims, key, key_until, parent, schedule, slot,
+            created_at, due_at, v_now,
+            v_now + case when keep_seconds > 0 then keep_seconds * interval '1 second' else interval '1 day' end
+          from gone)
+        select coalesce(array_agg(n), '{}') into v_finished_ns from gone;
+      exception when unique_violation then
+        -- A task that has ended already, which nothing should allow: below it goes without a second end.
+        v_finished_ns := '{}';
+      end;
+    end if;
 
-    with gone as (
-      delete from izta.task t
-      using unnest(v_ids, v_kinds, v_bodies, v_keep_seconds) as i(id, kind, body, keep_seconds)
-      where t.id = i.id and i.kind in ('finish', 'fail', 'drop', 'cancel')
-      returning t.*, i.kind, i.body, i.keep_seconds, i.kind = 'finish' and i.keep_seconds = 0 as bare)
-    insert into izta.history (id, queue, job, status, payload, result, errors, priority, attempt, max_attempts,
-      losses, claims, key, key_until, parent, schedule, slot, created_at, due_at, finished_at, expires_at)
-    select id, queue, job,
-      case kind when 'finish' then 'finished' when 'cancel' then 'cancelled' else 'failed' end,
-      case when not bare then payload end,
-      case when kind = 'finish' and not bare then body::json end,
-      case
-        when kind = 'finish' or body is null then errors
-        else (coalesce(errors, '{}') || (v_entry || substr(body, 2))::json)
-          [greatest(1, coalesce(cardinality(errors), 0) - 23):]
-      end,
-      priority, attempt + (kind in ('finish', 'fail'))::integer, max_attempts, losses, claims, key, key_until,
-      parent, schedule, slot, created_at, due_at, v_now,
-      v_now + case when bare then interval '1 day' else keep_seconds * interval '1 second' end
-    from gone
-    on conflict on constraint history_pkey do nothing;
+    if cardinality(v_finished_ns) < cardinality(p_ids) then
+      -- Waits for other locks (only the claim skips): a skipped settle would run a finished task again.
+      select coalesce(array_agg(s.n), '{}'), coalesce(array_agg(s.id), '{}'), coalesce(array_agg(s.kind), '{}'),
+        array_agg(s.body), array_agg(s.delay_ms), array_agg(s.keep_seconds)
+      into v_ns, v_ids, v_kinds, v_bodies, v_delays_ms, v_keep_seconds
+      from (
+        select i.n, t.id, i.delay_ms, i.keep_seconds,
+          case when t.cancel and i.kind <> 'finish' then 'cancel' else i.kind end as kind,
+          case when t.cancel and i.kind not in ('finish', 'cancel') then null else i.body end as body
+        from unnest(p_ids, p_claims, p_kinds, p_bodies, p_delays_ms, p_keep_seconds)
+          with ordinality as i(id, claims, kind, body, delay_ms, keep_seconds, n)
+        join izta.task t on t.id = i.id
+        where t.lease = p_lease and t.claims = i.claims
+        order by t.id
+        for update of t) s;
+    end if;
+
+    if v_kinds && array['finish', 'fail', 'drop', 'cancel'] then
+      with gone as (
+        delete from izta.task t
+        using unnest(v_ids, v_kinds, v_bodies, v_keep_seconds) as i(id, kind, body, keep_seconds)
+        where t.id = i.id and i.kind in ('finish', 'fail', 'drop', 'cancel')
+        returning t.*, i.kind, i.body, i.keep_seconds, i.kind = 'finish' and i.keep_seconds = 0 as bare)
+      insert into izta.history (id, queue, job, status, payload, result, errors, priority, attempt, max_attempts,
+        losses, claims, key, key_until, parent, schedule, slot, created_at, due_at, finished_at, expires_at)
+      select id, queue, job,
+        case kind when 'finish' then 'finished' when 'cancel' then 'cancelled' else 'failed' end,
+        case when not bare then payload end,
+        case when kind = 'finish' and not bare then body::json end,
+        case
+          when kind = 'finish' or body is null then errors
+          else (coalesce(errors, '{}') || (v_entry || substr(body, 2))::json)
+            [greatest(1, coalesce(cardinality(errors), 0) - 23):]
+        end,
+        priority, attempt + (kind in ('finish', 'fail'))::integer, max_attempts, losses, claims, key, key_until,
+        parent, schedule, slot, created_at, due_at, v_now,
+        v_now + case when bare then interval '1 day' else keep_seconds * interval '1 second' end
+      from gone
+      on conflict on constraint history_pkey do nothing;
+    end if;
 
     if v_kinds && array['retry', 'retry-after-lease', 'defer', 'release'] then
       update izta.task t set
@@ -131,6 +167,9 @@ begin
 
     if cardinality(c_ids) > 0 then
       v_finished := array_fill(false, array[cardinality(p_ids)]);
+      for n in 1 .. cardinality(v_finished_ns) loop
+        v_finished[v_finished_ns[n]] := true;
+      end loop;
       for n in 1 .. cardinality(v_ns) loop
         v_finished[v_ns[n]] := v_kinds[n] = 'finish';
       end loop;
@@ -189,15 +228,12 @@ begin
       end if;
     end if;
 
-    if cardinality(v_ids) < cardinality(p_ids) then
-      v_settled := array_fill(false, array[cardinality(p_ids)]);
-      for n in 1 .. cardinality(v_ns) loop
-        v_settled[v_ns[n]] := true;
-      end loop;
+    v_ns := v_ns || v_finished_ns;
+    if cardinality(v_ns) < cardinality(p_ids) then
       for "row", id, queue, job, key in
         select 'unsettled', i.id, null, null, null
         from unnest(p_ids) with ordinality as i(id, n)
-        where not v_settled[i.n]
+        where i.n <> all (v_ns)
       loop
         return next;
       end loop;
@@ -226,26 +262,32 @@ begin
       where not exists (select from izta.queue q where q.name = n.name and q.paused)) q
     cross join generate_series(0, 9) p(priority);
 
-    return query
-      with due as materialized (
-        select x.id, x.bytes
-        from unnest(v_queues, v_priorities) p(queue, priority)
-        cross join lateral (
-          select t.id, octet_length(t.payload::text) as bytes
-          from izta.task t
-          where t.queue = p.queue and t.priority = p.priority and t.run_at <= v_now
-          order by t.run_at
-          limit p_limit
-          for no key update of t skip locked) x
-        limit p_limit),
-      fitting as (
-        select s.id
+    -- Their places in the table are good as long as they are locked, and spare a look into the primary key.
+    select array_agg(d.tid), array_agg(d.bytes)
+    into v_tids, v_sizes
+    from (
+      select x.tid, x.bytes
+      from unnest(v_queues, v_priorities) p(queue, priority)
+      cross join lateral (
+        select t.ctid as tid, octet_length(t.payload::text)::bigint as bytes
+        from izta.task t
+        where t.queue = p.queue and t.priority = p.priority and t.run_at <= v_now
+        order by t.run_at
+        limit p_limit
+        for no key update of t skip locked) x
+      limit p_limit) d;
+
+    if (select sum(u.bytes) from unnest(v_sizes) u(bytes)) > p_reply_bytes then
+      v_tids := array(
+        select s.tid
         from (
-          select d.id, sum(d.bytes) over (rows unbounded preceding) as bytes,
-            row_number() over (rows unbounded preceding) as place
-          from due d) s
+          select u.tid, u.n, sum(u.bytes) over (order by u.n rows unbounded preceding) as bytes
+          from unnest(v_tids, v_sizes) with ordinality as u(tid, bytes, n)) s
         -- The first goes whatever its size, or it would never go.
-        where s.bytes <= p_reply_bytes or s.place = 1)
+        where s.bytes <= p_reply_bytes or s.n = 1);
+    end if;
+
+    return query
       update izta.task t set
         lease = p_lease,
         run_at = v_now + p_lease_ms * interval '1 ms',
@@ -253,7 +295,7 @@ begin
         losses = least(t.losses + (t.lease is not null)::integer, 32767),
         claims = t.claims + 1,
         key_freed = t.key_freed or coalesce(t.key_until = 'started', false)
-      where t.id = any (array(select f.id from fitting f))
+      where t.ctid = any (v_tids)
       -- Instants as milliseconds: the text of a timestamp depends on settings of the session.
       returning 'claimed', t.id, t.queue, t.job, t.key, t.payload, t.priority, t.attempt, t.max_attempts, t.losses,
         t.claims, t.cancel, t.skip_overlap, t.parent, t.schedule, (date_part('epoch', t.slot) * 1000)::bigint,

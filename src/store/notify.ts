@@ -7,7 +7,7 @@ export const wakeChannel = 'izta_wake'
 
 // A notification a queue: a name has at most 100 bytes, where all of a call would not fit into the 8,000 of one.
 const notify = `
-select pg_notify('${wakeChannel}', queue) from unnest($1::text[]) queue`
+select pg_catalog.pg_notify('${wakeChannel}', queue) from pg_catalog.unnest($1::text[]) queue`
 
 export function notifyStatement(queues: readonly string[]): Statement {
   return { text: notify, values: [textArray(queues)] }

@@ -6,25 +6,25 @@ import { readClaimedTask, type ClaimedTask } from './turn.ts'
 // All leases of one lease id end together, so its tasks stand close to one instant of the due index.
 const heldRange = `
 from (
-    select name from izta.queue where cardinality($2::text[]) = 0
+    select name from izta.queue where pg_catalog.cardinality($2::text[]) = 0
     union all
-    select unnest($2::text[])) q(name)
+    select pg_catalog.unnest($2::text[])) q(name)
   cross join generate_series(0, 9) p(priority)
   cross join lateral (
     select * from izta.task h
     where h.queue = q.name and h.priority = p.priority
-      and h.run_at between izta.now() + ($3::bigint - 60000) * interval '1 ms'
-        and izta.now() + ($3::bigint + 60000) * interval '1 ms'
+      and h.run_at between izta.now() + ($3::float8 - 60000::float8) * interval '1 ms'
+        and izta.now() + ($3::float8 + 60000::float8) * interval '1 ms'
       and h.lease = $1::uuid
     offset 0) t`
 
 // Served by task_due.
 const held = `
 select t.id, t.queue, t.job, t.key, t.payload, t.priority, t.attempt, t.max_attempts, t.losses, t.claims, t.cancel,
-  t.skip_overlap, t.parent, t.schedule, (date_part('epoch', t.slot) * 1000)::bigint as slot_ms,
-  (date_part('epoch', t.created_at) * 1000)::bigint as created_ms,
-  (date_part('epoch', t.due_at) * 1000)::bigint as due_ms,
-  (date_part('epoch', izta.now() - t.due_at) * 1000)::bigint as waited_ms, t.trace
+  t.skip_overlap, t.parent, t.schedule, (date_part('epoch', t.slot) * 1000::float8)::bigint as slot_ms,
+  (date_part('epoch', t.created_at) * 1000::float8)::bigint as created_ms,
+  (date_part('epoch', t.due_at) * 1000::float8)::bigint as due_ms,
+  (date_part('epoch', izta.now() - t.due_at) * 1000::float8)::bigint as waited_ms, t.trace
 ${heldRange}
 where t.id <> all ($4::uuid[])
 limit 1000`

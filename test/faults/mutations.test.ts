@@ -4,7 +4,7 @@ import { mutate, mutations } from './mutations.ts'
 
 const read = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
 
-test.each(mutations)('the place to break the engine by "$name" stands in $file once', (mutation) => {
+test.each(mutations)('the places to break the engine by "$name" stand in $file', (mutation) => {
   const text = read(mutation.file)
   expect(mutate(text, mutation)).not.toBe(text)
 })

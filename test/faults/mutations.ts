@@ -4,8 +4,10 @@ import type { KindName } from './kinds.ts'
 export interface Mutation {
   readonly name: string
   readonly file: string
-  /** Stands there once, however it is broken into lines. */
+  /** However it is broken into lines. */
   readonly from: string
+  /** How often it stands there. @default 1 */
+  readonly times?: number
   readonly to: string
   /** What brings it to light soonest. @default every kind */
   readonly kinds?: readonly KindName[]
@@ -18,22 +20,25 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'settles-without-any-fence',
     file: turn,
-    from: 'where t.lease = p_lease and t.claims = i.claims',
-    to: 'where true',
+    from: 't.lease = p_lease and t.claims = i.claims',
+    times: 2,
+    to: 'true',
     kinds: ['freeze-past-lease', 'trigger-twice'],
   },
   {
     name: 'fence-without-claims',
     file: turn,
-    from: 'where t.lease = p_lease and t.claims = i.claims',
-    to: 'where t.lease = p_lease',
+    from: 't.lease = p_lease and t.claims = i.claims',
+    times: 2,
+    to: 't.lease = p_lease',
     kinds: ['late-copy'],
   },
   {
     name: 'fence-without-lease',
     file: turn,
-    from: 'where t.lease = p_lease and t.claims = i.claims',
-    to: 'where t.claims = i.claims',
+    from: 't.lease = p_lease and t.claims = i.claims',
+    times: 2,
+    to: 't.claims = i.claims',
     kinds: ['late-copy'],
   },
   {
@@ -78,7 +83,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'results-not-stored',
     file: turn,
-    from: "case when kind = 'finish' and not bare then body::json end",
+    from: 'case when keep_seconds > 0 then body::json end',
     to: 'null::json',
   },
   {
@@ -141,16 +146,16 @@ export const mutations: readonly Mutation[] = [
   },
 ]
 
-/** The broken text. Throws when the place to break it is not there, or there more than once. */
-export function mutate(text: string, { name, file, from, to }: Mutation): string {
+/** The broken text. Throws when the places to break it are not there, or others too. */
+export function mutate(text: string, { name, file, from, times = 1, to }: Mutation): string {
   const words = from.trim().split(/\s+/)
   const pattern = new RegExp(
     words.map((word) => word.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('\\s+'),
     'g',
   )
   const places = [...text.matchAll(pattern)].length
-  if (places !== 1) {
-    throw new Error(`mutation ${name}: ${file} holds ${places} times, not once: ${from}`)
+  if (places !== times) {
+    throw new Error(`mutation ${name}: ${file} holds ${places} times, not ${times}: ${from}`)
   }
   return text.replace(pattern, () => to)
 }

@@ -69,6 +69,23 @@ describe('what becomes of a task', () => {
     expect(await leaseEnd()).toBe(before)
   })
 
+  test('a task that has an end already keeps it, and its neighbours are settled', async () => {
+    const { lease, task } = await claimOne('ended')
+    await enqueue(database, [newTask({ queue: 'ended' })])
+    const [neighbour] = await claim(database, 1, { lease, queues: ['ended'] })
+    await pool.query(
+      `insert into izta.history (id, queue, job, status, priority, attempt, max_attempts, losses, claims, created_at,
+        due_at, finished_at, expires_at)
+      values ($1, 'ended', 'job', 'cancelled', 5, 0, 3, 0, 1, now(), now(), now(), now() + interval '1 day')`,
+      [task.id],
+    )
+    const reply = await settle(database, lease, [outcome(task, 'finish'), outcome(neighbour!, 'finish')])
+    expect(reply.unsettled).toEqual([])
+    expect(await izta.get(job, task.id)).toMatchObject({ status: 'cancelled' })
+    expect(await izta.get(job, neighbour!.id)).toMatchObject({ status: 'finished' })
+    expect(await claim(database, 1, { queues: ['ended'] })).toEqual([])
+  })
+
   test.for(['retry', 'defer', 'release', 'fail', 'drop', 'cancel'] as const)(
     'a task that is to be cancelled becomes cancelled by %s',
     async (kind) => {
