@@ -1,6 +1,6 @@
 // Checks of `izta doctor` on the server, its user and izta's tables: pure functions from facts to verdicts.
 import { defaults } from '../defaults.ts'
-import type { Holder } from '../store/health-server.ts'
+import type { Holder, ServerFacts } from '../store/health-server.ts'
 import { quotedSchema, type Facts } from './doctor-facts.ts'
 import { count, failure, ok, size, some, span, warning, type Verdict } from './doctor-finding.ts'
 
@@ -53,12 +53,22 @@ export function checkUser({ server, schemaName }: Facts): Verdict[] {
   return [ok(`${user}, without rights that izta does not need`)]
 }
 
-export function checkPrivileges({ missingPrivileges, server, schema }: Facts): Verdict[] {
+export function checkPrivileges({ missingPrivileges, server, schema, schemaName }: Facts): Verdict[] {
   if (missingPrivileges === undefined || server === undefined) return []
   if (missingPrivileges.length === 0)
     return schema === undefined || schema.applied.length === 0 ? [] : [ok('all that izta needs')]
+  if (server.groupRoles.length > 0 && !server.groupRoles.includes('run'))
+    return [onPurpose(server, schemaName)]
   const grants = missingPrivileges.map((grant) => `grant ${grant} to "${server.user}"`)
   return [failure(`${server.user} lacks privileges; as the owner run: ${grants.join('; ')}`)]
+}
+
+/** Of a user who may not run tasks and need not: a member of a role that `izta migrate --roles` makes. */
+function onPurpose({ user, groupRoles }: ServerFacts, schemaName: string): Verdict {
+  const may = `${user} may only ${some(groupRoles)} (${some(groupRoles.map((role) => `${schemaName}_${role}`))})`
+  return groupRoles.includes('read')
+    ? ok(`${may}; what runners need is not examined`)
+    : warning(`${may} and sees no tasks: for the other checks examine with the user of the runners.`)
 }
 
 export function checkClock({ skew, schedules }: Facts): Verdict[] {

@@ -21,7 +21,11 @@ select current_setting('server_version') as version, current_setting('server_ver
     where n.nspname not in ($1::text, 'information_schema') and n.nspname !~ '^pg_'::text
       and (n.nspowner = r.oid or exists (
         select from pg_class c where c.relnamespace = n.oid and c.relowner = r.oid and c.relkind in ('r', 'p')))
-    order by n.nspname) o)::text as owned
+    order by n.nspname) o)::text as owned,
+  (select pg_catalog.json_agg(g.role) from (
+    select t.role from pg_catalog.unnest('{enqueue,run,read}'::text[]) with ordinality t(role, n)
+    join pg_roles m on m.rolname = $1::text || '_'::text || t.role
+    where pg_has_role(r.oid, m.oid, 'usage') order by t.n) g)::text as group_roles
 from pg_roles r
 where r.rolname = current_user`
 
@@ -48,6 +52,8 @@ export interface ServerFacts {
   readonly usedConnections: number
   /** Schemas beside izta's that belong to the user, or that have tables of the user. */
   readonly owned: readonly string[]
+  /** Of the roles that `izta migrate --roles` makes, those that the user has: `enqueue`, `run`, `read`. */
+  readonly groupRoles: readonly string[]
 }
 
 export function readServer([row = {}]: readonly Row[]): ServerFacts {
@@ -65,10 +71,12 @@ export function readServer([row = {}]: readonly Row[]): ServerFacts {
     ownConnections: optionalNumber(row, 'own_connections'),
     usedConnections: integer(row, 'used_connections'),
     owned: json<readonly string[]>(row, 'owned', []),
+    groupRoles: json<readonly string[]>(row, 'group_roles', []),
   }
 }
 
-// What the user may not do and has to; `for update` needs the privilege to update. Reads catalogs of a few rows.
+// What the user may not do and has to; `for update` needs the privilege to update, of history one column's, as
+// migrations/roles.sql grants it. Reads catalogs of a few rows.
 const missingPrivileges = `
 with needed(name, privileges) as (
   values ('task', '{select,insert,update,delete}'::text[]), ('history', '{select,insert,update,delete}'),
@@ -84,6 +92,7 @@ join pg_class c on c.relnamespace = n.oid and c.relkind = 'r'
 join needed on needed.name = c.relname
 cross join pg_catalog.unnest(needed.privileges) with ordinality as p(name, n)
 where n.nspname = $1::text and not has_table_privilege(c.oid, p.name)
+  and not (c.relname = 'history' and p.name = 'update'::text and has_any_column_privilege(c.oid, 'update'))
 group by n.nspname, c.relname
 union all
 select 'execute', pg_catalog.format('function %I.%I', n.nspname, f.proname)

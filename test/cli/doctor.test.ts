@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url'
 import { createIzta, defineJob, defineSchedule } from 'izta'
 import { pgDatabase } from 'izta/pg'
 import { createTestClock, drain } from 'izta/testing'
-import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { examine, runDoctor } from '../../src/cli/doctor.ts'
 import { gatherDatabaseFacts } from '../../src/cli/doctor-facts.ts'
 import type { Finding } from '../../src/cli/doctor-finding.ts'
@@ -20,6 +20,7 @@ import { functionChecks } from '../../src/cli/doctor-functions.ts'
 import { serverChecks } from '../../src/cli/doctor-server.ts'
 import { workChecks } from '../../src/cli/doctor-work.ts'
 import { inSchema } from '../../src/db/database.ts'
+import { migrate } from '../../src/db/migrate.ts'
 import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
 import { newTask } from '../store/statements.ts'
 import { testDatabase } from '../support/database.ts'
@@ -269,6 +270,33 @@ describe('user and privileges', () => {
     ])
     expect(findings.filter(({ level }) => level === 'failure')).toHaveLength(1)
     expect(code).toBe(1)
+  })
+
+  describe('members of the roles that izta migrate makes', async () => {
+    const schema = `doctor_${randomUUID().slice(0, 8)}`
+    const roles = ['enqueue', 'run', 'read'].map((role) => `${schema}_${role}`)
+    await migrate(empty.database, { schema, roles: true })
+    afterAll(() =>
+      empty.pool.query(
+        `drop schema ${schema} cascade; drop owned by ${roles.join()}; drop role ${roles.join()}`,
+      ),
+    )
+
+    test.each([
+      [['run'], 'ok: all that izta needs'],
+      [['run', 'enqueue'], 'ok: all that izta needs'],
+      [['read'], 'ok: USER may only read (SCHEMA_read); what runners need is not examined'],
+      [['enqueue'], 'warning: USER may only enqueue (SCHEMA_enqueue) and sees no tasks'],
+      [['enqueue', 'read'], 'ok: USER may only enqueue, read (SCHEMA_enqueue, SCHEMA_read)'],
+    ])('%j has all that it is for', async (of, expected) => {
+      const user = await newUser(empty)
+      await empty.pool.query(`grant ${of.map((role) => `${schema}_${role}`).join()} to ${user.name}`)
+      const { code, findings, of: about } = await doctor({ databaseUrl: user.url, schema })
+      const message = expected.replace('USER', user.name).replaceAll('SCHEMA', schema)
+      expect(about('privileges')).toEqual([expect.stringContaining(message)])
+      expect(findings.filter(({ level }) => level === 'failure')).toEqual([])
+      expect(code).toBe(0)
+    })
   })
 
   test('a schema that may not be used', async () => {
