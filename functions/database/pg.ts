@@ -1,4 +1,8 @@
 // Any Postgres over TCP: the adapter of deployments with `databaseAdapter: pg`.
-export { pgDatabase as openDatabase } from '../../src/db/adapters/pg.ts'
+import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { tlsFor } from './tls.ts'
+
+export const openDatabase = (connectionString: string) =>
+  pgDatabase({ connectionString, ssl: tlsFor(connectionString) })
 
 export const replyLimitBytes: number | undefined = undefined

@@ -1,5 +1,7 @@
 import { createServer } from 'node:http'
 import { once } from 'node:events'
+import { createServer as createTcpServer, type AddressInfo } from 'node:net'
+import type { Database } from 'izta'
 import { runJob } from 'izta/testing'
 import { afterAll, expect, test, vi } from 'vitest'
 import * as neon from '../../functions/database/neon.ts'
@@ -119,6 +121,37 @@ test.for([
   const database = openDatabase('postgres://app@db.example.com/app?sslmode=verify-full')
   expect(database.replyLimitBytes).toBe(replyLimitBytes)
   await database.close?.()
+})
+
+/** Whether the adapter asks for TLS before it says anything else. */
+async function asksForTls(openDatabase: (url: string) => Database, host: string, search = '') {
+  const greeted = Promise.withResolvers<Buffer>()
+  const listener = createTcpServer((socket) => {
+    socket.once('data', (bytes) => {
+      greeted.resolve(bytes)
+      socket.destroy()
+    })
+  }).listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  const { port } = listener.address() as AddressInfo
+  const database = openDatabase(`postgres://app:secret@${host}:${port}/app${search}`)
+  await database.query({ text: 'select 1', values: [] }).catch(() => {})
+  await database.close?.()
+  listener.close()
+  // https://www.postgresql.org/docs/current/protocol-message-formats.html, SSLRequest
+  return (await greeted.promise).readInt32BE(4) === 80_877_103
+}
+
+test('connections are encrypted unless the connection string says otherwise or names this machine', async () => {
+  // The same address in another spelling, which only the system understands.
+  expect(await asksForTls(pg.openDatabase, '127.1')).toBe(true)
+  expect(await asksForTls(pg.openDatabase, '127.1', '?sslmode=disable')).toBe(false)
+  expect(await asksForTls(pg.openDatabase, '127.0.0.1')).toBe(false)
+  expect(await asksForTls(pg.openDatabase, '127.0.0.1', '?sslmode=verify-full')).toBe(true)
+  vi.stubEnv('AWS_REGION', 'eu-central-1')
+  vi.stubEnv('AWS_ACCESS_KEY_ID', 'AKIDEXAMPLE')
+  vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'secret')
+  expect(await asksForTls((text) => rds.openDatabase(text.replace(':secret', '')), '127.1')).toBe(true)
 })
 
 test('without DATABASE_URL the functions say what is missing', async () => {

@@ -34,6 +34,7 @@ const secretArn = 'arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-A
 const prod = await packageStage('prod')
 const sleepy = await packageStage('prod', 'mode=sleepy')
 const withoutSweep = await packageStage('prod', 'mode=sleepy', 'sweepRate=0')
+const rds = await packageStage('prod', 'databaseAdapter=rds')
 const dev = await packageStage(
   'dev',
   'databaseStore=secret',
@@ -224,6 +225,18 @@ test('each role may do exactly this', () => {
 test('a secret of Secrets Manager is read by its ARN alone', () => {
   expect(abilities(dev, 'RunnerRole')).toContain(`secretsmanager:GetSecretValue ${secretArn}`)
   expect(JSON.stringify(dev)).not.toContain('ssm:GetParameter')
+})
+
+test('databases of RDS are trusted by the authorities of the image', () => {
+  const authorities = (template: Record<string, Resource>) =>
+    ofType(template, 'AWS::Lambda::Function').map(
+      ([, { Properties }]) =>
+        (Properties['Environment'] as { Variables: Record<string, unknown> }).Variables[
+          'NODE_EXTRA_CA_CERTS'
+        ],
+    )
+  expect(new Set(authorities(rds))).toEqual(new Set(['/var/runtime/ca-cert.pem']))
+  expect(new Set([...authorities(prod), ...authorities(dev)])).toEqual(new Set(['']))
 })
 
 test('runners are limited in prod, and not in dev', () => {
