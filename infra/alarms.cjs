@@ -4,7 +4,7 @@ const minutes = 60
 
 module.exports = async ({ resolveConfigurationProperty, resolveVariable }) => {
   const functions = await resolveConfigurationProperty(['functions'])
-  const topics = await resolveVariable('param:alarmTopics')
+  const topics = await resolveVariable('self:custom.alarmTopics')
   const resources = Object.entries(functions).flatMap(([key, { name, timeout, reservedConcurrency }]) => {
     const id = key[0].toUpperCase() + key.slice(1)
     const alarm = (about, properties) => [

@@ -34,7 +34,8 @@ const secretArn = 'arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-A
 const prod = await packageStage('prod')
 const sleepy = await packageStage('prod', 'mode=sleepy')
 const withoutSweep = await packageStage('prod', 'mode=sleepy', 'sweepRate=0')
-const rds = await packageStage('prod', 'databaseAdapter=rds')
+const topics = ['arn:aws:sns:us-east-1:111122223333:ops', 'arn:aws:sns:us-east-1:111122223333:pager']
+const rds = await packageStage('prod', 'databaseAdapter=rds', `alarmTopics=${topics.join()}`, 'maxRunners=5')
 const dev = await packageStage(
   'dev',
   'databaseStore=secret',
@@ -152,6 +153,66 @@ for (const [name, template] of Object.entries({ prod, dev, sleepy })) {
   })
 }
 
+const timeouts = { enqueue: 30, runner: 300, 'feeds-runner': 120, scheduler: 60 }
+
+for (const [name, template] of Object.entries({ prod, dev, sleepy })) {
+  const stack = template === dev ? 'izta-dev' : 'izta-prod'
+
+  test(`${name}: there is an alarm for everything that can go wrong, and no other`, () => {
+    const alarms = Object.fromEntries(
+      ofType(template, 'AWS::CloudWatch::Alarm').map(([, { Properties }]) => [
+        Properties['AlarmName'],
+        `${String(Properties['MetricName'])} ${String(Properties['ComparisonOperator'])} ${String(Properties['Threshold'])}`,
+      ]),
+    )
+    const above = 'GreaterThanOrEqualToThreshold'
+    const ofFunctions = Object.entries(timeouts).flatMap(([key, seconds]) => [
+      [`${stack}-${key}-errors`, `Errors ${above} 1`],
+      [`${stack}-${key}-throttles`, `Throttles ${above} 1`],
+      [`${stack}-${key}-duration`, `Duration ${above} ${(seconds - 1) * 1000}`],
+    ])
+    expect(alarms).toEqual({
+      ...Object.fromEntries(ofFunctions),
+      [`${stack}-dead-letters`]: `NumberOfMessagesSent ${above} 1`,
+      [`${stack}-scheduler-oldest-due`]: `AllOldestDueAge ${above} 900`,
+      [`${stack}-scheduler-queues-without-runner`]: `QueuesWithoutRunner ${above} 1`,
+      ...(template === sleepy ? {} : { [`${stack}-ticks`]: 'Ticks LessThanThreshold 1' }),
+    })
+    for (const [, { Properties }] of ofType(template, 'AWS::Lambda::Function'))
+      expect(Properties['Timeout']).toBe(
+        timeouts[String(Properties['FunctionName']).replace(`${stack}-`, '') as keyof typeof timeouts],
+      )
+  })
+
+  test(`${name}: nothing is made beside functions, triggers, roles, logs, alarms and dead letters`, () => {
+    const types = Map.groupBy(Object.values(template), ({ Type }) => Type)
+    const counts = Object.fromEntries([...types].map(([type, found]) => [type, found.length]))
+    expect(counts).toEqual({
+      'AWS::Lambda::Function': 4,
+      'AWS::Lambda::EventInvokeConfig': 3,
+      'AWS::Lambda::Url': 1,
+      'AWS::Scheduler::ScheduleGroup': 1,
+      'AWS::Scheduler::Schedule': 1,
+      'AWS::IAM::Role': 5,
+      ...(template === sleepy ? { 'AWS::IAM::Policy': 2 } : {}),
+      'AWS::Logs::LogGroup': 4,
+      'AWS::CloudWatch::Alarm': template === sleepy ? 15 : 16,
+      'AWS::SQS::Queue': 1,
+      // Where osls puts the bundles.
+      'AWS::S3::Bucket': 1,
+      'AWS::S3::BucketPolicy': 1,
+    })
+  })
+}
+
+test('every alarm tells all topics, when it begins and when it ends', () => {
+  const alarms = ofType(rds, 'AWS::CloudWatch::Alarm')
+  expect(alarms).toHaveLength(16)
+  for (const [, { Properties }] of alarms)
+    expect(Properties).toMatchObject({ AlarmActions: topics, OKActions: topics })
+  expect(prod['TickAlarm']?.Properties).toMatchObject({ AlarmActions: [], OKActions: [] })
+})
+
 /** Of asynchronous invocations: retries and seconds, the same for all functions that have them. */
 function retriesOf(template: Record<string, Resource>, functionId: string): unknown[] {
   const { Properties } = template[`${functionId}LambdaEvConf`] as Resource
@@ -169,7 +230,6 @@ for (const [name, template] of Object.entries({ prod, dev })) {
       Target: { RetryPolicy: { MaximumRetryAttempts: 0, MaximumEventAgeInSeconds: 60 } },
     })
     expect(ofType(template, 'AWS::Events::Rule')).toEqual([])
-    expect(ofType(template, 'AWS::CloudWatch::Alarm')).toHaveLength(16)
   })
 }
 
@@ -242,7 +302,7 @@ test('databases of RDS are trusted by the authorities of the image', () => {
 test('runners are limited in prod, and not in dev', () => {
   const limitOf = (template: Record<string, Resource>) =>
     template['RunnerLambdaFunction']?.Properties['ReservedConcurrentExecutions']
-  expect([limitOf(prod), limitOf(dev)]).toEqual([10, undefined])
+  expect([limitOf(prod), limitOf(dev), limitOf(rds)]).toEqual([10, undefined, 5])
 })
 
 test('wakes know the runner of every queue that has one', () => {
