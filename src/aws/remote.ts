@@ -253,8 +253,11 @@ function errorOf({ code, message, retryable, issues }: Refusal): IztaError {
       return new UnknownJobError(/"([^"]+)"/.exec(issue?.message ?? '')?.[1] ?? '', full)
     case 'database-unreachable':
       return new DatabaseUnreachableError(code, full, { retryable, outcome: 'unknown' })
-    case 'database-access':
     case 'database-secret':
+      // What keeps the secret gave no answer.
+      if (retryable) return new DatabaseUnreachableError(code, full, { retryable })
+      return new DatabaseAccessError(code, full, { retryable })
+    case 'database-access':
     case 'database-tls':
     case 'database-token':
       return new DatabaseAccessError(code, full, { retryable })
@@ -263,10 +266,12 @@ function errorOf({ code, message, retryable, issues }: Refusal): IztaError {
     case 'schema-too-new':
       return new SchemaTooNewError(code, full, { retryable })
     case 'data-refused':
+    case 'database-closed':
     case 'database-error':
     case 'deadlock':
     case 'lock-timeout':
     case 'read-only':
+    case 'reply-too-large':
     case 'serialization':
     case 'statement-timeout':
       return new DatabaseError(code, full, { retryable })

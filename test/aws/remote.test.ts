@@ -177,6 +177,50 @@ test('a database that the function cannot use is told as a database error, after
   expect(calls).toBe(4)
 })
 
+const classes = [
+  ['database-access', false, 'DatabaseAccessError'],
+  ['database-closed', false, 'DatabaseError'],
+  ['database-error', false, 'DatabaseError'],
+  ['database-secret', false, 'DatabaseAccessError'],
+  ['database-secret', true, 'DatabaseUnreachableError'],
+  ['database-tls', false, 'DatabaseAccessError'],
+  ['database-token', false, 'DatabaseAccessError'],
+  ['deadlock', true, 'DatabaseError'],
+  ['key-contended', true, 'IztaError'],
+  ['lock-timeout', true, 'DatabaseError'],
+  ['not-migrated', false, 'NotMigratedError'],
+  ['read-only', true, 'DatabaseError'],
+  ['reply-too-large', false, 'DatabaseError'],
+  ['schema-too-new', false, 'SchemaTooNewError'],
+  ['serialization', true, 'DatabaseError'],
+  ['statement-timeout', true, 'DatabaseError'],
+] as const
+
+test('what the function says of its database has the class that it has beside it', async () => {
+  const thrown = classes.map(async ([code, retryable]) => {
+    const error = { code, message: 'why', retryable, issues: [] }
+    const api = () => Promise.resolve({ status: 200, body: { statusCode: 503, error } })
+    const remote = createRemoteIzta({ functionName: 'f', jobs, api })
+    return remote.enqueue(ping).catch((refusal: unknown) => refusal)
+  })
+  expect(await Promise.all(thrown)).toMatchObject(
+    classes.map(([code, retryable, name]) => ({ code, retryable, name })),
+  )
+})
+
+test('a lost answer to many tasks, with keys and without, is asked for again with the same ids', async () => {
+  mishaps = ['lose the answer', 'lose the answer']
+  const enqueued = await posted.enqueueMany([
+    [ping, undefined, { key: 'lost answer' }],
+    [divide, { numerator: 1 }, { delaySeconds: 60 }],
+  ])
+  expect(enqueued.map(({ created }) => created)).toEqual([true, true])
+  const ids = enqueued.map(({ id }) => id)
+  expect(requests.map(({ tasks }) => tasks.map(({ options }) => options.id))).toEqual([ids, ids, ids])
+  const { rows } = await pool.query('select count(*)::int as count from izta.task where id = any($1)', [ids])
+  expect(rows).toEqual([{ count: 2 }])
+})
+
 test('a call that AWS refuses, and an answer of something else, are told at once', async () => {
   mishaps = ['forbid', 'answer something else']
   await expect(invoked.enqueue(ping)).rejects.toMatchObject({ code: 'aws-refused', status: 403 })
