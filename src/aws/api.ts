@@ -98,7 +98,7 @@ export function createAwsApi(options: AwsOptions = {}): AwsApi {
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         signal: AbortSignal.timeout(timeoutSeconds * 1000),
       })
-      return readAnswer(request, response.status, response.headers, await response.text())
+      return readAnswer({ ...request, region }, response, await response.text())
     } catch (cause) {
       if (IztaError.is(cause)) throw cause
       throw new AwsError(`AWS ${service} ${path} gave no answer (${reasonOf(cause)}).`, {
@@ -122,9 +122,8 @@ export function createAwsApi(options: AwsOptions = {}): AwsApi {
 }
 
 function readAnswer(
-  { service, path }: AwsRequest,
-  status: number,
-  headers: Headers,
+  { service, path, region }: AwsRequest & { readonly region: string },
+  { status, headers }: Response,
   text: string,
 ): AwsAnswer {
   // An invoked function that threw, crashed or ran into its timeout is reported with 200.
@@ -137,7 +136,9 @@ function readAnswer(
   // The functions of izta tell by themselves what is wrong; AWS's errors look otherwise.
   if ((status >= 200 && status < 300) || isObject(body?.['error'])) return { status, body }
   const type = headers.get('x-amzn-errortype')?.split(':')[0] ?? errorType(body)
-  throw new AwsError(`AWS ${service} ${path} answered ${status} ${type}: ${text.slice(0, 300)}`, {
+  const advice =
+    type === 'ResourceNotFoundException' ? ` See that the name is right and that it is in ${region}.` : ''
+  throw new AwsError(`AWS ${service} ${path} answered ${status} ${type}: ${text.slice(0, 300)}${advice}`, {
     status,
     type,
   })

@@ -100,6 +100,14 @@ test('a throttled call is repeated, a refused one is not', async () => {
   expect(seen).toHaveLength(4)
 })
 
+test('a function that is not there is told with the region in which it was looked for', async () => {
+  const headers = { 'x-amzn-errortype': 'ResourceNotFoundException:http://x' }
+  answers = [{ status: 404, headers, body: '{}' }]
+  await expect(invokeWake({ ...options, runners: { a: 'f' } }).wake('a', 0)).rejects.toThrow(
+    'answered 404 ResourceNotFoundException: {} See that the name is right and that it is in eu-central-1.',
+  )
+})
+
 test('an address where nobody answers is tried again and then told with its reason', async () => {
   const closed = createServer()
   await new Promise<void>((ready) => closed.listen(0, '127.0.0.1', ready))
