@@ -110,3 +110,33 @@ test('docs/telemetry.md has exactly the events of src/telemetry.ts', () => {
   )
   expect(documented).toEqual(events)
 })
+
+test('docs/telemetry.md names every field of every event', () => {
+  const source = read('src/telemetry.ts')
+  const [, ofQueue = ''] = /interface DueQueue \{(.*?)\n\}/s.exec(source) ?? []
+  const events = [...source.matchAll(/^ {2}'([a-z]+\.[a-z]+)':(.*?)(?=\n {2}['/]|\n\})/gms)]
+  expect(events.length).toBeGreaterThan(15)
+  const page = read('docs/telemetry.md')
+  const missing = events.flatMap(([, name = '', type = '']) => {
+    const row = page.split('\n').find((line) => line.startsWith(`| \`${name}\``)) ?? ''
+    const fields = (type.includes('DueQueue') ? type + ofQueue : type).matchAll(/readonly (\w+)\??:/g)
+    return [...fields].map(([, field = '']) => field).filter((field) => !row.includes(`\`${field}\``))
+  })
+  expect(missing).toEqual([])
+})
+
+test('docs/telemetry.md has exactly the metrics that are written', () => {
+  const source = read('src/aws/metrics.ts')
+  const written = [...source.matchAll(/'([A-Z][a-z]\w+)'(?=[,)])/g)].map(([, name]) => name)
+  const [, section = ''] = /^## Metrics$(.*?)^## /ms.exec(read('docs/telemetry.md')) ?? []
+  const documented = [...section.matchAll(/^\| `([A-Z]\w+)`/gm)].map(([, name]) => name)
+  expect(written.length).toBeGreaterThan(15)
+  expect(new Set(documented)).toEqual(new Set(written))
+})
+
+test('docs/telemetry.md names every attribute of a span', () => {
+  const attributes = [...read('src/opentelemetry.ts').matchAll(/'((?:messaging|izta|error)\.[a-z._]+)'/g)]
+  expect(attributes.length).toBeGreaterThan(10)
+  const page = read('docs/telemetry.md')
+  expect(attributes.map(([, name]) => name).filter((name) => !page.includes(`\`${name}\``))).toEqual([])
+})
