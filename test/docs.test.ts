@@ -93,6 +93,7 @@ test('docs/errors.md has every error class and every code', () => {
     ...source.matchAll(/export class (\w+Error) /g),
     ...source.matchAll(/(?:new (?:Izta|State)Error\(|super\()\s*'([a-z-]+)'/g),
     ...(path === 'db/transient.ts' ? source.matchAll(/\bcode: '([a-z-]+)'/g) : []),
+    ...source.matchAll(/\brefuse\(\s*\d+,\s*'([a-z-]+)'/g),
     ...(path === 'errors.ts' ? source.matchAll(/'(payload-[a-z-]+)'/g) : []),
     ...(path === 'job/task.ts'
       ? (/type FailureCode =([^/]*)/.exec(source)?.[1] ?? '').matchAll(/'([a-z-]+)'/g)
