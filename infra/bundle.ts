@@ -13,12 +13,15 @@ const folder = '.build'
 /** The entry points, with the most that they may load at start, in bytes. */
 const functions: Readonly<Record<string, number>> = { enqueue: 250_000, runner: 400_000, scheduler: 400_000 }
 
-/** The conditions of `#database` in functions/package.json, with what each may add to the limits, in bytes. */
+/**
+ * The conditions of `#database` in functions/package.json, with what each may add to the limit of enqueue, in bytes:
+ * Neon's driver is 70 kB larger than pg. The other functions have room for it.
+ */
 const adapters: Readonly<Record<string, number>> = {
   pg: 0,
   rds: 0,
-  neon: 85_000,
-  'neon-socket': 85_000,
+  neon: 30_000,
+  'neon-socket': 30_000,
 }
 
 export interface BundleSize {
@@ -68,7 +71,8 @@ export async function bundle(adapter = 'pg'): Promise<BundleSize[]> {
         target: 'node24',
       })
       await zip(Object.keys(metafile.outputs), `${name}.zip`)
-      return { name, limitBytes: limitBytes + extraBytes, ...sizesOf(metafile.outputs) }
+      const extra = name === 'enqueue' ? extraBytes : 0
+      return { name, limitBytes: limitBytes + extra, ...sizesOf(metafile.outputs) }
     }),
   )
 }
@@ -127,8 +131,9 @@ export function describeSizes(sizes: readonly BundleSize[]): string {
 }
 
 if (import.meta.main) {
-  const sizes = await bundle(process.argv[2])
-  console.log(describeSizes(sizes))
+  const adapter = process.argv[2]
+  const sizes = await bundle(adapter)
+  console.log(`${adapter ?? 'pg'}\n${describeSizes(sizes)}`)
   const above = sizes.filter(({ startBytes, limitBytes }) => startBytes > limitBytes)
   if (above.length > 0) {
     const names = above.map(({ name }) => name).join(', ')
