@@ -103,15 +103,34 @@ async function call(
 
 const finished = { status: 'finished' }
 
-test('the template passes cfn-lint', async () => {
-  // W3005: osls lets a function depend on its role, which the reference to it does already.
-  const osls = ['--ignore-checks', 'W3005']
-  const cfnLint = await pythonProgram('cfn-lint')
-  const template = join(service, '.serverless/cloudformation-template-update-stack.json')
-  const { stdout } = await run(cfnLint, ['--regions', region, ...osls, '--', template]).catch(
+/** What cfn-lint says of a template; nothing is good. */
+async function lint(template: string, ...ignored: string[]): Promise<string> {
+  const words = [
+    '--regions',
+    region,
+    ...ignored.flatMap((check) => ['--ignore-checks', check]),
+    '--',
+    template,
+  ]
+  const { stdout } = await run(await pythonProgram('cfn-lint'), words).catch(
     (error: unknown) => error as { stdout: string },
   )
-  expect(stdout).toBe('')
+  return stdout
+}
+
+test('the template passes cfn-lint', async () => {
+  // W3005: osls lets a function depend on its role, which the reference to it does already.
+  const template = join(service, '.serverless/cloudformation-template-update-stack.json')
+  expect(await lint(template, 'W3005')).toBe('')
+})
+
+test('the SAM template of docs/deploying.md passes cfn-lint', async () => {
+  const page = await readFile(join(repository, 'docs/deploying.md'), 'utf8')
+  const [, text = ''] = /```yaml\n(Transform: .*?)```/s.exec(page) ?? []
+  expect(text).toContain('AWS::Serverless::Function')
+  const template = join(service, 'sam.yml')
+  await writeFile(template, text)
+  expect(await lint(template)).toBe('')
 })
 
 test('a task enqueued by a direct invocation is run by the deployed runner and read back typed', async () => {
