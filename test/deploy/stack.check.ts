@@ -206,6 +206,28 @@ test('a schedule fires through the deployed scheduler', async () => {
   await expect.poll(ended, { timeout: 119_000, interval: 500 }).toBe(false)
 })
 
+test('the doctor finds nothing wrong with the deployed installation', async () => {
+  // What the template says of it the emulator does not apply.
+  const limit = { method: 'PUT', body: { ReservedConcurrentExecutions: 10 } }
+  for (const key of ['runner', 'feeds-runner'])
+    await call('lambda', `/2017-10-31/functions/${name(key)}/concurrency`, limit)
+  const words = ['doctor', '--json', '--stack', `izta-${stage}`, '--jobs', 'functions/jobs/index.ts']
+  const { stdout } = await run(process.execPath, [join(repository, 'src/cli/main.ts'), ...words], {
+    cwd: service,
+    env: { ...emulator.environment, DATABASE_URL: postgres.url },
+  })
+  const findings = JSON.parse(stdout) as { name: string; level: string; message: string }[]
+  expect(findings.filter(({ level }) => level === 'failure')).toEqual([])
+  const told = (about: string) => findings.find((finding) => finding.name === about)
+  expect(told('functions')).toMatchObject({
+    level: 'ok',
+    message: expect.stringContaining('2 runners, 20 of'),
+  })
+  expect(told('timeouts')).toMatchObject({ level: 'ok', message: expect.stringContaining('4 jobs') })
+  expect(told('runtime')).toMatchObject({ level: 'ok', message: 'nodejs24.x' })
+  expect(told('connections')).toMatchObject({ message: expect.stringContaining('24 invocations at once') })
+})
+
 test('a function whose role lacks an action is refused, and says so', async () => {
   const role = {
     RoleName: (await rolesOfStack()).find((roleName) => roleName.includes('EnqueueRole')) ?? '',
@@ -262,21 +284,24 @@ test('a second deployment with a changed job takes effect and loses nothing', as
   expect(ended.every((task) => task.status === 'finished' && task.attempt === 1)).toBe(true)
 })
 
+async function alarms(): Promise<string[]> {
+  const { Schedules } = JSON.parse(await call('scheduler', '/schedules')) as {
+    Schedules: { Name: string }[]
+  }
+  return Schedules.map((schedule) => schedule.Name)
+}
+
+const alarmAt = (instant: Date) => `alarm-${instant.toISOString().slice(0, 16).replaceAll(/[-:]/g, '')}`
+
 test('in sleepy mode a task of the future is started by its alarm, which is gone then', async () => {
   await izta.schedules.pause('every-minute')
   // The emulator takes every schedule for one of the group `default`.
   await change('infra/sleepy.yml', 'schedule/${self:service}-${sls:stage}/alarm-', 'schedule/default/alarm-')
   await serverless('deploy', '--param', 'mode=sleepy', '--param', 'sweepRate=0')
-  const alarms = async () => {
-    const { Schedules } = JSON.parse(await call('scheduler', '/schedules')) as {
-      Schedules: { Name: string }[]
-    }
-    return Schedules.map((schedule) => schedule.Name)
-  }
   // Far enough that its minute has not begun when the alarm is set.
   const runAt = new Date(Date.now() + 75_000)
   const { id } = await remote.enqueue(greet, { name: 'Margaret' }, { runAt })
-  const alarm = `alarm-${runAt.toISOString().slice(0, 16).replaceAll(/[-:]/g, '')}`
+  const alarm = alarmAt(runAt)
   await expect.poll(alarms, { timeout: 20_000 }).toEqual([alarm])
   const task = await izta.wait(greet, id, { timeoutSeconds: 119 })
   expect(task).toMatchObject({ ...finished, result: { greeting: expect.stringContaining('Margaret') } })
@@ -288,8 +313,15 @@ test('in sleepy mode a task of the future is started by its alarm, which is gone
   expect(await alarms()).not.toContain(alarm)
 })
 
-test('serverless remove leaves nothing', async () => {
+test('serverless remove leaves nothing, not even the alarm of a task that is still to come', async () => {
+  const runAt = new Date(Date.now() + 86_400_000)
+  const { id } = await remote.enqueue(greet, { name: 'Radia' }, { runAt })
+  // Its own, or that of the look after the last run, which sees to it then.
+  await expect.poll(alarms, { timeout: 20_000 }).not.toEqual([])
   await serverless('remove')
+  expect(await alarms()).toEqual([])
+  // The database is not of the stack: what waits there starts when izta is deployed again.
+  expect(await izta.get(greet, id)).toMatchObject({ status: 'pending' })
   const left = {
     functions: await call('lambda', '/2015-03-31/functions/'),
     schedules: await call('scheduler', '/schedules'),
