@@ -1,7 +1,13 @@
 // A database whose connection string is a secret: fetched at run time, and again when the database refuses it.
 import type { Database } from '../db/database.ts'
 import { isDatabaseError } from '../db/transient.ts'
-import { DatabaseAccessError, DatabaseUnreachableError, DefinitionError, IztaError } from '../errors.ts'
+import {
+  DatabaseAccessError,
+  DatabaseUnreachableError,
+  DefinitionError,
+  IztaError,
+  type DatabaseError,
+} from '../errors.ts'
 import { createAwsApi, type AwsApi, type AwsOptions } from './api.ts'
 
 /** What `secretDatabase` takes. */
@@ -85,9 +91,9 @@ export function secretDatabase(options: SecretDatabaseOptions): Database {
   }
 }
 
-/** https://www.postgresql.org/docs/current/errcodes-appendix.html, class 28 */
-const isPasswordRefused = (error: { sqlState: string | undefined }) =>
-  error.sqlState?.startsWith('28') === true
+/** Poolers and Neon say so in words, with a code of their own or none. A missing privilege is nothing that rotates. */
+const isPasswordRefused = ({ code, sqlState }: DatabaseError) =>
+  code === 'database-access' && sqlState !== '42501'
 
 async function fetchSecret(api: AwsApi, secret: string): Promise<string> {
   const { body } = await api({

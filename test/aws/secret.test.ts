@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { AwsError, type AwsApi, type AwsRequest } from '../../src/aws/api.ts'
 import { readConnectionString, secretDatabase } from '../../src/aws/secret.ts'
 import type { Database } from '../../src/db/database.ts'
+import { toDatabaseError } from '../../src/db/transient.ts'
 import { DatabaseAccessError, DatabaseError } from '../../src/errors.ts'
 
 const parameter = 'arn:aws:ssm:eu-central-1:111122223333:parameter/app/database-url'
@@ -69,6 +70,36 @@ test('a rotated password heals itself: fetched again, sent again, the old connec
     ['postgres://one', 'postgres://two'],
     ['postgres://one'],
   ])
+})
+
+test.each([
+  ['PostgreSQL', { code: '28P01' }],
+  ['PgBouncer', { code: '08P01' }],
+  ['Neon', { code: '' }],
+])('a rotated password heals itself however it is refused: %s', async (_, parts) => {
+  const said = Object.assign(new Error('password authentication failed for user "app"'), parts)
+  const { requests, state, api } = vault('postgres://one')
+  const open = (url: string): Database => ({
+    async query() {
+      if (url !== 'postgres://two') throw toDatabaseError(said, 'db.example.com', { sent: false })
+      return []
+    },
+  })
+  const database = secretDatabase({ secret, open, api })
+  await expect(database.query(statement)).rejects.toMatchObject({ code: 'database-access' })
+  state.value = 'postgres://two'
+  expect(await database.query(statement)).toEqual([])
+  expect(requests).toHaveLength(3)
+})
+
+test('a missing privilege is passed on without a new look at the secret', async () => {
+  const { requests, api } = vault('postgres://one')
+  const said = Object.assign(new Error('permission denied for table task'), { code: '42501' })
+  const open = (): Database => ({ query: () => Promise.reject(toDatabaseError(said, 'db.example.com')) })
+  await expect(secretDatabase({ secret, open, api }).query(statement)).rejects.toMatchObject({
+    sqlState: '42501',
+  })
+  expect(requests).toHaveLength(1)
 })
 
 test('a password that stays wrong is told after one more try', async () => {
