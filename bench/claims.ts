@@ -91,6 +91,7 @@ function createTurn(lease: string, queues: readonly string[], keepSeconds: numbe
         children: [],
       })),
       watch: [],
+      floors: [],
     })
 }
 

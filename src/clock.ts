@@ -12,19 +12,20 @@ export interface Clock {
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(ms, callback) {
-    // A longer setTimeout would overflow its 32 bits and fire at once.
-    const longest = 2 ** 31 - 1
-    let timer = setTimeout(
-      function fire() {
-        ms -= longest
-        if (ms > 0) timer = setTimeout(fire, Math.min(ms, longest))
-        else callback()
-      },
-      Math.min(Math.max(0, ms), longest),
-    )
+    let timer: NodeJS.Timeout
+    const wait = (restMs: number) => {
+      timer =
+        restMs > longestTimerMs
+          ? setTimeout(() => wait(restMs - longestTimerMs), longestTimerMs)
+          : setTimeout(callback, Math.max(0, restMs))
+    }
+    wait(ms)
     return () => clearTimeout(timer)
   },
 }
+
+/** A longer setTimeout would overflow its 32 bits and fire at once. */
+const longestTimerMs = 2 ** 31 - 1
 
 /** Resolves after `ms`, or at once when the signal aborts. */
 export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {

@@ -36,6 +36,12 @@ export const defaults = {
     /** Lambda stops a chain of functions invoking each other after 16 hops. */
     maxHops: 12,
     keyedSettles: 4,
+    /** A second turn goes while the first is on its way if it has so many places to fill. */
+    secondTurnPlaces: 64,
+    /** In a backlog claims begin where the last one ended; they look from the beginning so often, or more rarely if */
+    fullLookSeconds: 1,
+    /** that would take more than this share of the time. */
+    fullLookShare: 0.05,
     /** A leaving runner waits for a task that is due so soon; the rate of ticks, so that none is started late. */
     lingerSeconds: 60,
     /** Between turns while the database refuses them. */

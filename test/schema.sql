@@ -246,7 +246,7 @@ CREATE OR REPLACE FUNCTION izta.now()
 AS $function$select pg_catalog.now()$function$
 ;
 
-CREATE OR REPLACE FUNCTION izta.turn_1(p_lease uuid, p_lease_ms bigint, p_queues text[], p_limit integer, p_reply_bytes bigint, p_ids uuid[], p_claims integer[], p_kinds text[], p_bodies text[], p_delays_ms bigint[], p_keep_seconds bigint[], p_watch uuid[], c_parents integer[], c_ids uuid[], c_queues text[], c_jobs text[], c_payloads text[], c_priorities smallint[], c_max_attempts smallint[], c_delays_ms bigint[], c_run_at timestamp with time zone[], c_keys text[], c_key_until text[], c_traces text[], c_look_back boolean)
+CREATE OR REPLACE FUNCTION izta.turn_1(p_lease uuid, p_lease_ms bigint, p_queues text[], p_limit integer, p_reply_bytes bigint, p_ids uuid[], p_claims integer[], p_kinds text[], p_bodies text[], p_delays_ms bigint[], p_keep_seconds bigint[], p_watch uuid[], p_floor_queues text[], p_floor_priorities smallint[], p_floors_ms bigint[], c_parents integer[], c_ids uuid[], c_queues text[], c_jobs text[], c_payloads text[], c_priorities smallint[], c_max_attempts smallint[], c_delays_ms bigint[], c_run_at timestamp with time zone[], c_keys text[], c_key_until text[], c_traces text[], c_look_back boolean)
  RETURNS TABLE("row" text, id uuid, queue text, job text, key text, payload json, priority smallint, attempt smallint, max_attempts smallint, losses smallint, claims integer, cancel boolean, skip_overlap boolean, parent uuid, schedule text, slot_ms bigint, created_ms bigint, due_ms bigint, waited_ms bigint, trace text)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -277,6 +277,7 @@ declare
   v_ended uuid[];
   v_queues text[];
   v_priorities smallint[];
+  v_floors timestamptz[];
 begin
   if cardinality(p_ids) > 0 then
     -- What has finished goes at once, whatever its marks say, in the order of ids: a copy of this call waits its turn.
@@ -460,25 +461,28 @@ begin
 
   if p_limit > 0 then
     -- One probe per priority and queue, priorities outermost; queues in another order each time, so that none starves.
-    select array_agg(q.name order by p.priority, q.place), array_agg(p.priority::smallint order by p.priority, q.place)
-    into v_queues, v_priorities
+    select array_agg(q.name order by p.priority, q.place), array_agg(p.priority::smallint order by p.priority, q.place),
+      array_agg(coalesce(timestamptz 'epoch' + f.ms * interval '1 ms', '-infinity') order by p.priority, q.place)
+    into v_queues, v_priorities, v_floors
     from (
       select q.name, random() as place from izta.queue q where cardinality(p_queues) = 0 and not q.paused
       union all
       select n.name, random() from unnest(p_queues) n(name)
       where not exists (select from izta.queue q where q.name = n.name and q.paused)) q
-    cross join generate_series(0, 9) p(priority);
+    cross join generate_series(0, 9) p(priority)
+    left join unnest(p_floor_queues, p_floor_priorities, p_floors_ms) f(queue, priority, ms)
+      on f.queue = q.name and f.priority = p.priority;
 
     -- Their places in the table are good as long as they are locked, and spare a look into the primary key.
     select array_agg(d.tid), array_agg(d.bytes)
     into v_tids, v_sizes
     from (
       select x.tid, x.bytes
-      from unnest(v_queues, v_priorities) p(queue, priority)
+      from unnest(v_queues, v_priorities, v_floors) p(queue, priority, floor)
       cross join lateral (
         select t.ctid as tid, octet_length(t.payload::text)::bigint as bytes
         from izta.task t
-        where t.queue = p.queue and t.priority = p.priority and t.run_at <= v_now
+        where t.queue = p.queue and t.priority = p.priority and t.run_at <= v_now and t.run_at >= p.floor
         order by t.run_at
         limit p_limit
         for no key update of t skip locked) x
@@ -503,12 +507,13 @@ begin
         claims = t.claims + 1,
         key_freed = t.key_freed or coalesce(t.key_until = 'started', false)
       where t.ctid = any (v_tids)
-      -- Instants as milliseconds: the text of a timestamp depends on settings of the session.
-      returning 'claimed', t.id, t.queue, t.job, t.key, t.payload, t.priority, t.attempt, t.max_attempts, t.losses,
-        t.claims, t.cancel, t.skip_overlap, t.parent, t.schedule, (date_part('epoch', t.slot) * 1000)::bigint,
-        (date_part('epoch', t.created_at) * 1000)::bigint, (date_part('epoch', t.due_at) * 1000)::bigint,
-        (date_part('epoch', v_now - t.due_at) * 1000)::bigint,
-        t.trace;
+      -- What is as usual stays out of the reply. Instants as milliseconds: the text of a timestamp depends on settings
+      -- of the session.
+      returning null, t.id, t.queue, t.job, t.key, t.payload, nullif(t.priority, 5), nullif(t.attempt, 0),
+        nullif(t.max_attempts, 3), nullif(t.losses, 0), t.claims, nullif(t.cancel, false), nullif(t.skip_overlap, false),
+        t.parent, t.schedule, (date_part('epoch', t.slot) * 1000)::bigint,
+        case when t.created_at <> t.due_at then (date_part('epoch', t.created_at) * 1000)::bigint end,
+        (date_part('epoch', t.due_at) * 1000)::bigint, (date_part('epoch', v_now - t.due_at) * 1000)::bigint, t.trace;
 
     -- Nothing due: the next enqueue must wake a runner again. Never waits behind somebody else's lock.
     if not found and exists (

@@ -254,7 +254,7 @@ function firstAfter(tasks: readonly StoredTask[], ms: number): number {
 
 function claimedRow(task: StoredTask, nowMs: number): Row {
   return {
-    row: 'claimed',
+    row: null,
     id: task.id,
     queue: task.queue,
     job: task.job,

@@ -1,17 +1,16 @@
 // One task, from its row to its outcome: check the payload, run the handler, check what it made.
 import * as z from 'zod/mini'
-import type { Clock } from '../clock.ts'
+import type { ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import { IztaError } from '../errors.ts'
 import type { FailOptions, JobContext } from '../job/context.ts'
 import type { AnyJob, Job } from '../job/job.ts'
 import { decodePayload, encodeJson, readableMessage } from '../job/json.ts'
 import { describeIssues, validate } from '../job/validate.ts'
-import { withFacts, type Logger } from '../log.ts'
+import { withFacts } from '../log.ts'
 import { checkOptions, numberFrom } from '../options.ts'
 import { prepareTask, type Prepared } from '../prepare.ts'
 import type { ClaimedTask } from '../store/turn.ts'
-import type { Tracing } from '../tracing.ts'
 import { describeThrown, dropped, failed, quoted, settle, type Ended, type Failure } from './outcome.ts'
 
 /** Why a running handler is told to stop; the signal's reason carries it as its `code`. */
@@ -42,19 +41,20 @@ export interface Execution {
 }
 
 export interface ExecuteOptions {
-  readonly clock: Clock
-  readonly log: Logger
+  readonly config: Pick<
+    ResolvedConfig,
+    'clock' | 'log' | 'logMessages' | 'payloadLimitBytes' | 'resultLimitBytes' | 'tracing'
+  >
   /** On the clock's scale: when handlers are told to stop. */
   readonly stopAtMs: number
-  readonly payloadLimitBytes: number
-  readonly resultLimitBytes: number
-  readonly logMessages: boolean
-  readonly tracing: Tracing
+  /** The attempt has run for its whole time, and its signal has aborted. */
+  readonly onTimeout: () => void
 }
 
 /** Starts the handler of a claimed task. */
 export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): Execution {
-  const { clock, resultLimitBytes } = options
+  const { config, stopAtMs, onTimeout } = options
+  const { clock, resultLimitBytes } = config
   const controller = new AbortController()
   const children: Prepared[] = []
   let stopped: StopReason | undefined
@@ -67,8 +67,11 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
     controller.abort(new IztaError(reason, stopMessages[reason]))
   }
   const timeoutMs = job.timeoutSeconds * 1000
-  const endsAtMs = Math.min(clock.now() + timeoutMs, options.stopAtMs)
-  const cancelTimeout = clock.after(timeoutMs, () => stop('timeout'))
+  const endsAtMs = Math.min(clock.now() + timeoutMs, stopAtMs)
+  const cancelTimeout = clock.after(timeoutMs, () => {
+    stop('timeout')
+    onTimeout()
+  })
   const { attempt: failedAttempts, losses } = task
   const attempt = failedAttempts + 1
 
@@ -78,7 +81,7 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
     losses,
     signal: controller.signal,
     remainingMs: () => Math.max(0, endsAtMs - clock.now()),
-    log: withFacts(options.log, { task: task.id, job: task.job, queue: task.queue, attempt }),
+    log: withFacts(config.log, { task: task.id, job: task.job, queue: task.queue, attempt }),
     fail(error: unknown, failOptions: FailOptions = {}): never {
       declared = new Declared(error, checkOptions('ctx.fail', failOptionsSchema, failOptions))
       throw declared
@@ -96,32 +99,37 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
           `Task ${task.id} has enqueued ${children.length} children, the most one task may: fan out in two levels.`,
         )
       }
-      const prepared = prepareTask(child, payload, childOptions, options)
+      const prepared = prepareTask(child, payload, childOptions, config)
       // Awaited when the handler has returned; until then nobody listens.
       if (prepared instanceof Promise) prepared.catch(() => {})
       children.push(prepared)
     },
   }
 
+  // Waits only for what is not there yet: each wait costs as much as a short handler.
   async function run(trace: string | undefined): Promise<Ended> {
-    const checked = await validate(
-      job.payload,
-      job.payload === undefined ? undefined : decodePayload(task.payload),
-    )
-    if (!checked.ok) {
-      const message = `The stored payload does not fit today's schema of the job: ${describeIssues(checked.issues)}`
-      return dropped(task, job, { code: 'payload-refused', class: 'PayloadError', message })
+    try {
+      const payload = job.payload === undefined ? undefined : decodePayload(task.payload)
+      const validated = validate(job.payload, payload)
+      const checked = 'then' in validated ? await validated : validated
+      if (!checked.ok) {
+        const message = `The stored payload does not fit today's schema of the job: ${describeIssues(checked.issues)}`
+        return dropped(task, job, { code: 'payload-refused', class: 'PayloadError', message })
+      }
+      const returned: unknown = await job.run(checked.value, ctx)
+      isOver = true
+      if (declared !== undefined) throw declared
+      if (stopped === 'timeout') throw controller.signal.reason
+      const made = children.length === 0 ? [] : await Promise.all(children)
+      const result = job.result === undefined ? noResult : await readResult(job, returned, resultLimitBytes)
+      if (!result.ok) return failed(task, job, result.failure)
+      return settle(task, job, 'finish', {
+        body: result.text,
+        children: trace === undefined ? made : made.map((child) => ({ ...child, trace })),
+      })
+    } catch (error) {
+      return judge(error)
     }
-    const returned: unknown = await job.run(checked.value, ctx)
-    isOver = true
-    if (declared !== undefined) throw declared
-    if (stopped === 'timeout') throw controller.signal.reason
-    const made = (await Promise.all(children)).map((child) =>
-      trace === undefined ? child : { ...child, trace },
-    )
-    const result = await readResult(job, returned, resultLimitBytes)
-    if (result.ok) return settle(task, job, 'finish', { body: result.text, children: made })
-    return failed(task, job, result.failure)
   }
 
   async function judge(thrown: unknown): Promise<Ended> {
@@ -134,16 +142,21 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
     return failed(task, job, describeThrown(thrown))
   }
 
-  const traced = async () =>
-    options.tracing.run(
-      { ...task, attempt },
-      (trace) => run(trace).catch(judge),
-      ({ outcome, failure }) => ({
+  async function traced(): Promise<Ended> {
+    try {
+      const { id, queue, job: jobId, trace } = task
+      const started = { id, queue, job: jobId, trace, attempt, losses }
+      return await config.tracing.run(started, run, ({ outcome, failure }) => ({
         outcome: outcome.kind,
-        failure: failure && quoted(failure, options.logMessages),
-      }),
-    )
-  return { task, job, ended: traced().catch(judge).finally(cancelTimeout), stop }
+        failure: failure && quoted(failure, config.logMessages),
+      }))
+    } catch (error) {
+      return await judge(error)
+    } finally {
+      cancelTimeout()
+    }
+  }
+  return { task, job, ended: traced(), stop }
 }
 
 const taskInfo = (task: ClaimedTask): JobContext['task'] => ({
@@ -200,8 +213,9 @@ async function describeDeclared(job: Job, declared: Declared, limitBytes: number
 type Result =
   { readonly ok: true; readonly text: string | null } | { readonly ok: false; readonly failure: Failure }
 
+const noResult: Result = { ok: true, text: null }
+
 async function readResult(job: Job, returned: unknown, limitBytes: number): Promise<Result> {
-  if (job.result === undefined) return { ok: true, text: null }
   const refuse = (message: string): Result => ({
     ok: false,
     failure: { code: 'result-refused', class: 'ResultError', message },
@@ -209,7 +223,7 @@ async function readResult(job: Job, returned: unknown, limitBytes: number): Prom
   const checked = await validate(job.result, returned)
   if (!checked.ok)
     return refuse(`The result does not fit the job's schema: ${describeIssues(checked.issues)}`)
-  if (checked.value === undefined) return { ok: true, text: null }
+  if (checked.value === undefined) return noResult
   const encoded = encodeJson(checked.value, { limitBytes, undefinedProperties: 'omit' })
   return encoded.ok
     ? { ok: true, text: encoded.text }

@@ -112,15 +112,17 @@ export function createHand({ config, places, deadline, report, onEnded, onStuck 
 
   function run(task: ClaimedTask, job: Job): void {
     report.started(task)
-    const execution = execute(task, job, { ...config, stopAtMs: deadline.stopAtMs })
+    let cancelGrace = () => {}
+    const onTimeout = () => {
+      cancelGrace = clock.after(defaults.runner.graceSeconds * 1000, () => {
+        if (!executions.has(task.id)) return
+        giveUpOne(execution)
+        // The next attempt starts when this process is surely gone: not before its lease has ended.
+        onEnded(failed(task, job, timeoutFailure, 'retry-after-lease'))
+      })
+    }
+    const execution = execute(task, job, { config, stopAtMs: deadline.stopAtMs, onTimeout })
     executions.set(task.id, execution)
-    const graceMs = (job.timeoutSeconds + defaults.runner.graceSeconds) * 1000
-    const cancelGrace = clock.after(graceMs, () => {
-      if (!executions.has(task.id)) return
-      giveUpOne(execution)
-      // The next attempt starts when this process is surely gone: not before its lease has ended.
-      onEnded(failed(task, job, timeoutFailure, 'retry-after-lease'))
-    })
     void execution.ended.then((ended) => {
       cancelGrace()
       places.give(task.id)

@@ -11,20 +11,24 @@ export interface Looks {
   readonly nextAtMs: number
   /** Two empty claims, far enough apart. */
   readonly exhausted: boolean
-  /** A claim is on its way: what becomes due from now on may escape it. */
-  sent(): void
-  /** The claim that was sent last has asked for so many and brought so many. */
-  record(limit: number, claimed: number): void
+  /** A claim is on its way: what becomes due from now on may escape it. Its mark goes to `record`. */
+  sent(): SentMark
+  /** That claim has asked for so many and brought so many. */
+  record(sent: SentMark, limit: number, claimed: number): void
   /** Something may be due. */
   again(): void
 }
 
+interface SentMark {
+  readonly atMs: number
+  readonly changes: number
+}
+
 export function createLooks(clock: Clock, pauseMs: number): Looks {
   let nextAtMs = clock.now()
-  let sentAtMs = nextAtMs
   let emptySinceMs: number | undefined
   let exhausted = false
-  let changedMeanwhile = false
+  let changes = 0
   return {
     get nextAtMs() {
       return nextAtMs
@@ -32,23 +36,20 @@ export function createLooks(clock: Clock, pauseMs: number): Looks {
     get exhausted() {
       return exhausted
     },
-    sent() {
-      sentAtMs = clock.now()
-      changedMeanwhile = false
-    },
-    record(limit, claimed) {
+    sent: () => ({ atMs: clock.now(), changes }),
+    record(sent, limit, claimed) {
       if (limit === 0) return
       const now = clock.now()
-      exhausted = claimed === 0 && emptySinceMs !== undefined && sentAtMs >= emptySinceMs + pauseMs
+      exhausted = claimed === 0 && emptySinceMs !== undefined && sent.atMs >= emptySinceMs + pauseMs
       if (claimed > 0) emptySinceMs = undefined
       else emptySinceMs ??= now
-      if (changedMeanwhile) this.again()
+      if (changes > sent.changes) this.again()
       else if (exhausted) nextAtMs = Infinity
       else if (claimed >= limit) nextAtMs = now
       else nextAtMs = (emptySinceMs ?? now) + pauseMs
     },
     again() {
-      changedMeanwhile = true
+      changes++
       exhausted = false
       emptySinceMs = undefined
       nextAtMs = clock.now()

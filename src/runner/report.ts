@@ -54,8 +54,10 @@ export function createReport({ events, log, logMessages, clock, jobs }: Resolved
 
   function settled({ task, outcome, failure }: Ended): void {
     const facts = eventFacts(task)
-    const durationMs = clock.now() - (held.get(task.id)?.startedAtMs ?? clock.now())
-    held.delete(task.id)
+    const own = held.get(task.id)
+    const durationMs = clock.now() - (own?.startedAtMs ?? clock.now())
+    // Another turn may have claimed it again before the answer of this one came.
+    if (own?.task.claims === task.claims) held.delete(task.id)
     const { code = 'thrown', class: className = '', message = '' } = failure ?? {}
     const failureEvent = { ...facts, durationMs, code, class: className, message }
     const failureFacts = () => {

@@ -8,8 +8,11 @@ import { defaults } from '../defaults.ts'
 import { readableMessage } from '../job/json.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import { anyQueue } from '../wake.ts'
+import { createApart } from './apart.ts'
+import { createChange } from './change.ts'
 import type { Deadline } from './deadline.ts'
 import type { StopReason } from './execute.ts'
+import { createFloors } from './floors.ts'
 import { createHand } from './hand.ts'
 import { createLooks } from './looks.ts'
 import { createOutbox } from './outbox.ts'
@@ -18,7 +21,7 @@ import type { Places } from './places.ts'
 import { createReport, type RunSummary } from './report.ts'
 import { createTurns, type TurnResult } from './turns.ts'
 
-const { graceSeconds, settleSeconds, watchSeconds, lastLookMs, maxHops, keyedSettles, troublePauseMs } =
+const { graceSeconds, settleSeconds, watchSeconds, lastLookMs, maxHops, troublePauseMs, secondTurnPlaces } =
   defaults.runner
 
 export interface RunOptions {
@@ -60,17 +63,21 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
   const served = queues.length > 0 ? queues : [anyQueue]
   const outbox = createOutbox()
   const looks = createLooks(clock, whenIdle === 'leave-at-once' ? 0 : lastLookMs)
+  const floors = createFloors(clock)
   const report = createReport(config)
   const leaving = new AbortController()
-  /** Parents of keyed children, each in a call of its own. */
-  const apart = new Set<string>()
+  const share = Math.ceil(places.capacity / 2)
   let claiming = true
+  /** Turns on their way, and the places that their claims may fill. */
+  let flights = 0
+  let asked = 0
+  /** The last claim came back full. */
+  let backlog = false
   let hasWokenSibling = false
   let watchedAtMs = clock.now()
   let fatal: { readonly error: unknown } | undefined
-  let change = Promise.withResolvers<void>()
+  const change = createChange(clock)
 
-  const notify = () => change.resolve()
   const hand = createHand({
     config,
     places,
@@ -78,7 +85,7 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
     report,
     onEnded(ended) {
       outbox.add(ended)
-      notify()
+      change.notify()
     },
     onStuck(task) {
       drain()
@@ -90,12 +97,18 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
     lease: randomUUID(),
     queues,
     deadline,
-    known: () => [...hand.known(), ...apart, ...outbox.ids()],
+    known: () => [...hand.known(), ...apart.ids(), ...outbox.ids()],
+  })
+  const apart = createApart(outbox, change.notify, async (ended) => {
+    const result = await turns.take({ ended: [ended], limit: 0, watch: [], floors: [] }).catch(asFailure)
+    if ('error' in result) return failTurn([ended], result.error)
+    outbox.putBack(result.unsent)
+    conclude(result)
   })
 
   function stopClaiming(): void {
     claiming = false
-    notify()
+    change.notify()
   }
   function drain(): void {
     hand.close()
@@ -107,11 +120,11 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
   }
   function look(): void {
     looks.again()
-    notify()
+    change.notify()
   }
   function stopRunning(reason: StopReason): void {
     hand.stop(reason)
-    notify()
+    change.notify()
   }
 
   async function run(): Promise<RunSummary> {
@@ -119,7 +132,7 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
       clock.after(deadline.claimUntilMs - clock.now(), stopClaiming),
       clock.after(deadline.stopAtMs - clock.now(), () => stopRunning('deadline')),
       clock.after(deadline.leaveAtMs - clock.now(), leave),
-      places.onFree(notify),
+      places.onFree(change.notify),
     ]
     try {
       await work()
@@ -135,50 +148,77 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
 
   async function work(): Promise<void> {
     while (!leaving.signal.aborted) {
-      settleApart()
+      apart.send()
       if (fatal !== undefined) throw fatal.error
-      if (outbox.isEmpty && apart.size === 0) hand.startAlone()
+      if (outbox.isEmpty && apart.isEmpty && flights === 0) hand.startAlone()
       const now = clock.now()
-      const limit = mayClaim(now) ? hand.free() : 0
+      const limit = mayClaim(now) ? Math.max(0, hand.free() - asked) : 0
       const watchIsDue = now >= watchAtMs()
+      const wantsTurn = outbox.hasBatch || watchIsDue || (limit > 0 && now >= looks.nextAtMs)
       if (turns.claimWasLost && limit > 0) {
-        await recover()
-      } else if (outbox.hasBatch || watchIsDue || (limit > 0 && now >= looks.nextAtMs)) {
-        await takeTurn(limit, watchIsDue ? hand.running() : [])
+        if (flights === 0) await recover()
+        else await change.next()
+      } else if (wantsTurn && (flights === 0 || isWorthASecond(limit))) {
+        startTurn(backlog && share >= secondTurnPlaces ? Math.min(limit, share) : limit, watchIsDue)
+      } else if (flights > 0) {
+        await change.next()
       } else if (isIdle() && (!mayClaim(now) || (looks.exhausted && whenIdle !== 'stay'))) {
         return
       } else {
-        await nextChange(Math.min(watchAtMs(), limit > 0 ? looks.nextAtMs : Infinity) - now)
+        await change.next(Math.min(watchAtMs(), limit > 0 ? looks.nextAtMs : Infinity) - now)
       }
     }
   }
 
-  // After an event loop that was blocked the timers come late: the clock counts.
-  const mayClaim = (now: number) => claiming && now < deadline.claimUntilMs
-  const isIdle = () => hand.isEmpty && apart.size === 0 && outbox.isEmpty
-  const watchAtMs = () => (hand.hasRunning ? watchedAtMs + watchSeconds * 1000 : Infinity)
-
-  async function nextChange(ms: number): Promise<void> {
-    const cancel = ms === Infinity ? undefined : clock.after(Math.max(0, ms), notify)
-    await change.promise
-    change = Promise.withResolvers()
-    cancel?.()
+  /**
+   * While more is due than fits, and handlers are done in less time than a turn takes: the database works on one half
+   * of the places while this process works on the other.
+   */
+  function isWorthASecond(limit: number): boolean {
+    return flights === 1 && backlog && Math.min(limit, share) >= Math.max(secondTurnPlaces, share / 2)
   }
 
-  async function takeTurn(limit: number, watch: readonly string[]): Promise<void> {
-    const ended = outbox.takeBatch()
-    looks.sent()
-    try {
-      const result = await turns.take({ ended, limit, watch })
-      if (watch.length > 0 || !hand.hasRunning) watchedAtMs = clock.now()
-      looks.record(result.limit, result.claimed.length)
-      outbox.putBack(result.unsent)
-      conclude(result)
-      if (result.limit >= places.capacity && result.claimed.length >= result.limit) wakeSibling()
-    } catch (error) {
-      outbox.putBack(ended)
-      await survive(error)
+  // After an event loop that was blocked the timers come late: the clock counts.
+  const mayClaim = (now: number) => claiming && now < deadline.claimUntilMs
+  const isIdle = () => hand.isEmpty && apart.isEmpty && outbox.isEmpty
+  const watchAtMs = () => (hand.hasRunning ? watchedAtMs + watchSeconds * 1000 : Infinity)
+
+  function startTurn(limit: number, watches: boolean): void {
+    flights++
+    asked += limit
+    void takeTurn(outbox.takeBatch(), limit, watches ? hand.running() : [])
+      .catch((error: unknown) => (fatal ??= { error }))
+      .finally(() => {
+        flights--
+        change.notify()
+      })
+  }
+
+  async function takeTurn(ended: readonly Ended[], limit: number, watch: readonly string[]): Promise<void> {
+    const sent = looks.sent()
+    const startedAtMs = clock.now()
+    const from = floors.forClaim()
+    const result = await turns.take({ ended, limit, watch, floors: from }).catch(asFailure)
+    asked -= limit
+    if ('error' in result) return failTurn(ended, result.error)
+    if (watch.length > 0 || !hand.hasRunning) watchedAtMs = clock.now()
+    const { claimed } = result
+    // Nothing found above the floors: look from the beginning before believing it.
+    if (from.length > 0 && claimed.length === 0) looks.again()
+    else looks.record(sent, result.limit, claimed.length)
+    if (result.limit > 0) {
+      backlog = claimed.length >= result.limit
+      floors.record(from, clock.now() - startedAtMs, claimed, backlog)
     }
+    outbox.putBack(result.unsent)
+    conclude(result)
+    if (result.limit >= places.capacity && claimed.length >= result.limit) wakeSibling()
+  }
+
+  async function failTurn(ended: readonly Ended[], error: unknown): Promise<void> {
+    if (canGoOn(error, ended.length === 0 && isIdle())) await waitOut(error)
+    else fatal ??= { error }
+    outbox.putBack(ended)
   }
 
   async function recover(): Promise<void> {
@@ -187,7 +227,8 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
       report.claimed(recovered)
       hand.receive(recovered)
     } catch (error) {
-      await survive(error)
+      if (!canGoOn(error, isIdle())) throw error
+      await waitOut(error)
     }
   }
 
@@ -207,38 +248,9 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
     void wakes.wake(served, hops + 1)
   }
 
-  function settleApart(): void {
-    while (apart.size < keyedSettles) {
-      const ended = outbox.takeKeyed()
-      if (ended === undefined) return
-      apart.add(ended.task.id)
-      void settleKeyed(ended).finally(() => {
-        apart.delete(ended.task.id)
-        notify()
-      })
-    }
-  }
-
-  async function settleKeyed(ended: Ended): Promise<void> {
-    try {
-      const result = await turns.take({ ended: [ended], limit: 0, watch: [] })
-      outbox.putBack(result.unsent)
-      conclude(result)
-    } catch (error) {
-      if (canGoOn(error)) await waitOut(error)
-      else fatal = { error }
-      outbox.putBack([ended])
-    }
-  }
-
   /** An invocation with nothing in hand fails visibly; otherwise what has ended waits until the database is back. */
-  async function survive(error: unknown): Promise<void> {
-    if (!canGoOn(error)) throw error
-    await waitOut(error)
-  }
-
-  const canGoOn = (error: unknown) =>
-    whenIdle === 'stay' || (isDatabaseError(error) && error.retryable && !isIdle())
+  const canGoOn = (error: unknown, hasNothing: boolean) =>
+    whenIdle === 'stay' || (!hasNothing && isDatabaseError(error) && error.retryable)
 
   async function waitOut(error: unknown): Promise<void> {
     log.error('a turn failed and is tried again', { error: readableMessage(error) })
@@ -249,10 +261,11 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
     // Also past the deadline, after an event loop that was blocked: the fence decides whether it comes too late.
     const untilMs = clock.now() + settleSeconds * 1000
     hand.close()
-    while (!(outbox.isEmpty && apart.size === 0) && clock.now() < untilMs) {
-      settleApart()
-      if (outbox.hasBatch) await takeTurn(0, [])
-      else await nextChange(untilMs - clock.now())
+    while (flights > 0 || (!(outbox.isEmpty && apart.isEmpty) && clock.now() < untilMs)) {
+      apart.send()
+      if (fatal !== undefined) throw fatal.error
+      if (outbox.hasBatch && flights === 0) startTurn(0, false)
+      await change.next(flights > 0 ? Infinity : untilMs - clock.now())
     }
     hand.giveUp()
     await turns.releaseUnknown().catch((error: unknown) => {
@@ -270,11 +283,13 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
     drain()
     stopRunning('stopping')
     const untilMs = Math.min(deadline.leaveAtMs, clock.now() + graceSeconds * 1000)
-    while (!hand.isEmpty && clock.now() < untilMs) await nextChange(untilMs - clock.now())
+    while ((!hand.isEmpty || flights > 0) && clock.now() < untilMs) await change.next(untilMs - clock.now())
   }
 
   return { done: run(), look, drain, stopRunning, leave }
 }
+
+const asFailure = (error: unknown) => ({ error })
 
 /** Whether settling it has made a task due: itself, or a child. */
 function makesDue({ outcome }: Ended): boolean {

@@ -8,7 +8,7 @@ import { defaults } from '../defaults.ts'
 import type { DatabaseError } from '../errors.ts'
 import { readableMessage } from '../job/json.ts'
 import { heldStatement, readHeld, readReleased, releaseHeldStatement } from '../store/recover.ts'
-import { readTurnReply, turnStatement, type ClaimedTask, type TurnReply } from '../store/turn.ts'
+import { readTurnReply, turnStatement, type ClaimedTask, type Floor, type TurnReply } from '../store/turn.ts'
 import { leaseMs, type Deadline } from './deadline.ts'
 import { dropped, failed, type Ended } from './outcome.ts'
 
@@ -33,6 +33,7 @@ export interface TurnRequest {
   readonly limit: number
   /** Running tasks whose cancellation is asked for. */
   readonly watch: readonly string[]
+  readonly floors: readonly Floor[]
 }
 
 export interface TurnResult extends TurnReply {
@@ -84,6 +85,7 @@ export function createTurns({ config, lease, queues, deadline, known }: TurnsOpt
         replyBytes,
         outcomes: request.ended.map(({ outcome }) => outcome),
         watch: request.watch,
+        floors: request.floors,
       })
     }
     const { rows, ambiguous } = await repeat(database, clock, build, patience).catch((error: unknown) => {
@@ -132,7 +134,7 @@ export function createTurns({ config, lease, queues, deadline, known }: TurnsOpt
   }
 
   async function settleOne(one: Ended): Promise<TurnResult> {
-    const send = (ended: Ended) => takeOnce({ ended: [ended], limit: 0, watch: [] })
+    const send = (ended: Ended) => takeOnce({ ended: [ended], limit: 0, watch: [], floors: [] })
     try {
       return await send(one)
     } catch (error) {

@@ -29,6 +29,11 @@ export const optionalText = (row: Row, column: string): string | undefined => ro
 
 export const integer = (row: Row, column: string): number => Number(text(row, column))
 
+export function integerOr(row: Row, column: string, otherwise: number): number {
+  const value = row[column]
+  return value === null || value === undefined ? otherwise : Number(value)
+}
+
 /** A boolean column, which Postgres prints as `t` or `f`. */
 export const flag = (row: Row, column: string): boolean => row[column] === 't' || row[column] === 'true'
 

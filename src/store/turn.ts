@@ -5,6 +5,7 @@ import {
   flag,
   instant,
   integer,
+  integerOr,
   optionalInstant,
   optionalText,
   plainArray,
@@ -56,6 +57,13 @@ export interface ClaimedTask {
   readonly trace: string | undefined
 }
 
+/** Where a claim begins to look in a queue and priority. */
+export interface Floor {
+  readonly queue: string
+  readonly priority: number
+  readonly dueMs: number
+}
+
 export interface TurnRequest {
   readonly lease: string
   readonly leaseMs: number
@@ -68,6 +76,8 @@ export interface TurnRequest {
   readonly outcomes: readonly Outcome[]
   /** Running tasks whose cancellation is asked for. */
   readonly watch: readonly string[]
+  /** Nothing is claimed that was due before these. */
+  readonly floors: readonly Floor[]
 }
 
 /** A child that was not made: its key is held by another unfinished task, or a task with its id exists. */
@@ -92,11 +102,12 @@ const turn = `
 select *
 from izta.turn_1($1::uuid, $2::bigint, $3::text[], $4::integer, $5::bigint,
   $6::uuid[], $7::integer[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::uuid[],
-  $13::integer[], $14::uuid[], $15::text[], $16::text[], $17::text[], $18::smallint[], $19::smallint[], $20::bigint[],
-  $21::timestamptz[], $22::text[], $23::text[], $24::text[], $25::boolean)`
+  $13::text[], $14::smallint[], $15::bigint[],
+  $16::integer[], $17::uuid[], $18::text[], $19::text[], $20::text[], $21::smallint[], $22::smallint[], $23::bigint[],
+  $24::timestamptz[], $25::text[], $26::text[], $27::text[], $28::boolean)`
 
 export function turnStatement(request: TurnRequest): Statement {
-  const { outcomes } = request
+  const { outcomes, floors } = request
   const parents: number[] = []
   const children: NewTask[] = []
   outcomes.forEach((outcome, index) => {
@@ -116,15 +127,25 @@ export function turnStatement(request: TurnRequest): Statement {
       plainArray(outcomes.map((outcome) => outcome.id)),
       plainArray(outcomes.map((outcome) => outcome.claims)),
       plainArray(outcomes.map((outcome) => outcome.kind)),
-      textArray(outcomes.map((outcome) => outcome.body)),
-      plainArray(outcomes.map((outcome) => Math.round(outcome.delayMs))),
+      textArray(upTo(outcomes, ({ body }) => body !== null).map((outcome) => outcome.body)),
+      plainArray(
+        upTo(outcomes, ({ kind }) => kind !== 'finish').map((outcome) => Math.round(outcome.delayMs)),
+      ),
       plainArray(outcomes.map((outcome) => outcome.keepSeconds)),
       plainArray(request.watch),
+      textArray(floors.map((floor) => floor.queue)),
+      plainArray(floors.map((floor) => floor.priority)),
+      plainArray(floors.map((floor) => floor.dueMs)),
       plainArray(parents),
       ...taskColumns(children),
       String(children.some((child) => child.idWasGiven === true)),
     ],
   }
+}
+
+/** Without those at the end that have nothing to say: the server takes nulls for them. */
+function upTo(outcomes: readonly Outcome[], says: (outcome: Outcome) => boolean): readonly Outcome[] {
+  return outcomes.slice(0, outcomes.findLastIndex(says) + 1)
 }
 
 export function readTurnReply(rows: readonly Row[]): TurnReply {
@@ -135,7 +156,8 @@ export function readTurnReply(rows: readonly Row[]): TurnReply {
   const wake: string[] = []
   for (const row of rows) {
     switch (row['row']) {
-      case 'claimed':
+      case null:
+      case undefined:
         claimed.push(readClaimedTask(row))
         break
       case 'unsettled':
@@ -157,25 +179,27 @@ export function readTurnReply(rows: readonly Row[]): TurnReply {
   return { claimed, unsettled, cancel, skipped, wake }
 }
 
+/** A row of a claimed task, where null stands for a column's default and in created_ms for due_ms. */
 export function readClaimedTask(row: Row): ClaimedTask {
+  const dueAt = instant(row, 'due_ms')
   return {
     id: text(row, 'id'),
     queue: text(row, 'queue'),
     job: text(row, 'job'),
     key: optionalText(row, 'key'),
     payload: text(row, 'payload'),
-    priority: integer(row, 'priority'),
-    attempt: integer(row, 'attempt'),
-    maxAttempts: integer(row, 'max_attempts'),
-    losses: integer(row, 'losses'),
+    priority: integerOr(row, 'priority', 5),
+    attempt: integerOr(row, 'attempt', 0),
+    maxAttempts: integerOr(row, 'max_attempts', 3),
+    losses: integerOr(row, 'losses', 0),
     claims: integer(row, 'claims'),
     cancel: flag(row, 'cancel'),
     skipOverlap: flag(row, 'skip_overlap'),
     parent: optionalText(row, 'parent'),
     schedule: optionalText(row, 'schedule'),
     slot: optionalInstant(row, 'slot_ms'),
-    enqueuedAt: instant(row, 'created_ms'),
-    dueAt: instant(row, 'due_ms'),
+    enqueuedAt: optionalInstant(row, 'created_ms') ?? dueAt,
+    dueAt,
     waitedMs: integer(row, 'waited_ms'),
     trace: optionalText(row, 'trace'),
   }

@@ -71,7 +71,9 @@ export async function runJob<J extends AnyJob>(
     throw new DefinitionError(`Job "${(job as AnyJob).id}" has no handler: pass what implementJob returns.`)
   }
   const { attempt = 1, losses = 0, signal, log = consoleLogger() } = options
-  const limits = {
+  const config = {
+    clock: systemClock,
+    log,
     payloadLimitBytes: defaults.payloadLimitBytes,
     resultLimitBytes: defaults.resultLimitBytes,
     logMessages: true,
@@ -83,7 +85,7 @@ export async function runJob<J extends AnyJob>(
     queue: job.queue,
     job: job.id,
     key: undefined,
-    payload: await preparePayload(job, payload, limits),
+    payload: await preparePayload(job, payload, config),
     priority: job.priority,
     attempt: attempt - 1,
     maxAttempts: job.maxAttempts,
@@ -99,7 +101,7 @@ export async function runJob<J extends AnyJob>(
     waitedMs: 0,
     trace: undefined,
   }
-  const execution = execute(task, job, { ...limits, clock: systemClock, log, stopAtMs: Infinity })
+  const execution = execute(task, job, { config, stopAtMs: Infinity, onTimeout() {} })
   const abort = () => execution.stop('cancelled')
   if (signal?.aborted === true) abort()
   signal?.addEventListener('abort', abort, { once: true })

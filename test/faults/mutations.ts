@@ -98,7 +98,7 @@ export const mutations: readonly Mutation[] = [
     file: 'src/runner/execute.ts',
     from: 'children.push(prepared)',
     to: `children.push(prepared)
-      void import('../client/enqueue.ts').then(async ({ insertTasks }) => insertTasks(options as never, [await prepared]))
+      void import('../client/enqueue.ts').then(async ({ insertTasks }) => insertTasks(config as never, [await prepared]))
 `,
     kinds: ['kill-in-task', 'trigger-twice'],
   },
@@ -119,7 +119,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'running-tasks-handed-back',
     file: 'src/runner/runner.ts',
-    from: 'known: () => [...hand.known(), ...apart, ...outbox.ids()],',
+    from: 'known: () => [...hand.known(), ...apart.ids(), ...outbox.ids()],',
     to: 'known: () => [],',
     kinds: lostAnswers,
   },

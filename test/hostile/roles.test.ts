@@ -306,7 +306,7 @@ test('statements past the rules of the enqueue are refused to whoever may only e
     `delete from ${schema}.queue`,
     `select ${schema}.unmake_ended_1('{}')`,
     `select * from ${schema}.turn_1(null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-      null, null, null, null, null, null, null, null, null, null, null)`,
+      null, null, null, null, null, null, null, null, null, null, null, null, null, null)`,
     `create or replace function ${schema}.now() returns timestamptz language sql as 'select null::timestamptz'`,
     `create table ${schema}.mine ()`,
     `insert into ${schema}.migration values (99, 'x', 'x', true)`,

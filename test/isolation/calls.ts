@@ -22,6 +22,7 @@ export async function takeTurn(database: Database, request: Partial<TurnRequest>
     replyBytes: 1024 * 1024,
     outcomes: [],
     watch: [],
+    floors: [],
     ...request,
   })
   return readTurnReply(await database.query(statement))

@@ -9,10 +9,10 @@ function looking(pauseMs = 50) {
   const looks = createLooks(clock, pauseMs)
   /** A claim that is answered after so long. */
   const claim = (claimed: number, { takesMs = 0, limit = 10, meanwhile = () => {} } = {}) => {
-    looks.sent()
+    const sent = looks.sent()
     nowMs += takesMs
     meanwhile()
-    looks.record(limit, claimed)
+    looks.record(sent, limit, claimed)
   }
   return { looks, claim, now: () => nowMs, wait: (ms: number) => void (nowMs += ms) }
 }
@@ -77,4 +77,14 @@ test('without a pause two empty claims in a row are enough', () => {
   claim(0)
   claim(0)
   expect(looks.exhausted).toBe(true)
+})
+
+test('what became due between two claims on their way is looked for when the older one is answered', () => {
+  const { looks, now } = looking(0)
+  const older = looks.sent()
+  looks.again()
+  const newer = looks.sent()
+  looks.record(newer, 10, 0)
+  looks.record(older, 10, 0)
+  expect([looks.nextAtMs, looks.exhausted]).toEqual([now(), false])
 })

@@ -64,6 +64,7 @@ export async function turn(database: Database, request: Partial<TurnRequest>): P
     replyBytes: 1024 * 1024,
     outcomes: [],
     watch: [],
+    floors: [],
     ...request,
   })
   const { rows } = await repeat(database, systemClock, () => statement)

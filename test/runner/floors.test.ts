@@ -1,0 +1,97 @@
+// Where claims begin to look in a backlog, and that nothing below is left behind.
+import { createIzta, defineJob, type Clock, type Database } from 'izta'
+import { expect, test } from 'vitest'
+import * as z from 'zod'
+import { configOf } from '../../src/config.ts'
+import { deadlineAfter } from '../../src/runner/deadline.ts'
+import { createFloors } from '../../src/runner/floors.ts'
+import { createPlaces } from '../../src/runner/places.ts'
+import { startRun } from '../../src/runner/runner.ts'
+import type { ClaimedTask } from '../../src/store/turn.ts'
+import { testDatabase } from '../support/database.ts'
+import { claim, enqueue, newTask } from '../store/statements.ts'
+
+const { database, pool } = await testDatabase()
+const task = (queue: string, priority: number, dueMs: number) =>
+  ({ queue, priority, dueAt: new Date(dueMs) }) as ClaimedTask
+
+function flooring() {
+  let nowMs = 0
+  const clock: Clock = { now: () => nowMs, after: () => () => {} }
+  return { floors: createFloors(clock), wait: (ms: number) => void (nowMs += ms) }
+}
+
+test('the first claim looks from the beginning; after a full one the next looks from the last due instant', () => {
+  const { floors } = flooring()
+  expect(floors.forClaim()).toEqual([])
+  floors.record([], 10, [task('a', 5, 100), task('a', 5, 300), task('a', 5, 200), task('b', 0, 50)], true)
+  expect(floors.forClaim()).toEqual([
+    { queue: 'a', priority: 5, dueMs: 299 },
+    { queue: 'b', priority: 0, dueMs: 49 },
+  ])
+})
+
+test.each([
+  ['after a second', 10, 999, 1000],
+  ['later if that is dear: after twenty times its cost', 200, 3999, 4000],
+])('a full look goes again %s', (_, tookMs, before, after) => {
+  const { floors, wait } = flooring()
+  floors.record([], tookMs, [task('a', 5, 100)], true)
+  wait(before)
+  expect(floors.forClaim()).toHaveLength(1)
+  // Claims with floors tell nothing of what a full look costs.
+  floors.record(floors.forClaim(), 1, [task('a', 5, 100)], true)
+  wait(after - before)
+  expect(floors.forClaim()).toEqual([])
+})
+
+test('a claim that does not come back full is followed by a full look', () => {
+  const { floors } = flooring()
+  floors.record([], 10, [task('a', 5, 100)], true)
+  floors.record(floors.forClaim(), 10, [task('a', 5, 200)], false)
+  expect(floors.forClaim()).toEqual([])
+})
+
+test('a claim takes what is due at its floor and after, in that queue and priority only', async () => {
+  const at = (ms: number) => new Date(Date.UTC(2020, 0, 1) + ms)
+  const [below, exact, above, elsewhere] = [0, 1000, 2000, 0].map((ms, index) =>
+    newTask({ queue: 'floor', runAt: at(ms), priority: index === 3 ? 6 : 5 }),
+  )
+  await enqueue(database, [below!, exact!, above!, elsewhere!])
+  const floors = [{ queue: 'floor', priority: 5, dueMs: at(1000).getTime() }]
+  const ids = (await claim(database, 10, { queues: ['floor'], floors })).map(({ id }) => id)
+  expect(ids.toSorted()).toEqual([exact!.id, above!.id, elsewhere!.id].toSorted())
+  expect((await claim(database, 10, { queues: ['floor'] })).map(({ id }) => id)).toEqual([below!.id])
+})
+
+test('a task that becomes due below the floor is run before the run leaves', async () => {
+  await pool.query('truncate izta.task, izta.history, izta.queue')
+  const ran: string[] = []
+  const job = defineJob({ id: 'note', payload: z.string(), run: (name) => void ran.push(name) })
+  const log = { debug() {}, info() {}, warn() {}, error() {} }
+  const writer = createIzta({ database, jobs: [job], log })
+  await writer.enqueueMany(
+    job,
+    Array.from({ length: 30 }, (_, n) => `${n}`),
+  )
+  let floored = 0
+  let isEnqueued = false
+  const between: Database = {
+    async query(statement) {
+      if (statement.text.includes('turn_1') && statement.values[12] !== '{}') {
+        floored++
+        if (!isEnqueued) {
+          isEnqueued = true
+          await writer.enqueue(job, 'long due', { runAt: new Date(Date.UTC(2020, 0, 1)) })
+        }
+      }
+      return database.query(statement)
+    },
+  }
+  const config = configOf(createIzta({ database: between, jobs: [job], log }))
+  const deadline = deadlineAfter(config.clock, 900_000, config.jobs.values())
+  const run = startRun({ config, queues: [], places: createPlaces(10), deadline, whenIdle: 'leave', hops: 0 })
+  expect(await run.done).toMatchObject({ finished: 31, more: false })
+  expect(floored).toBeGreaterThan(0)
+  expect(ran).toContain('long due')
+})
