@@ -81,6 +81,8 @@ export interface DueQueue {
 export type IztaEventName = keyof IztaEvents
 
 export interface Events {
+  /** Whether anybody listens: events of single tasks are not even made otherwise. */
+  wants(name: IztaEventName): boolean
   emit<Name extends IztaEventName>(name: Name, event: IztaEvents[Name]): void
   on<Name extends IztaEventName>(name: Name, listener: (event: IztaEvents[Name]) => void): () => void
 }
@@ -89,6 +91,7 @@ export interface Events {
 export function createEvents(log: Logger): Events {
   const listeners = new Map<string, Set<(event: never) => void>>()
   return {
+    wants: (name) => (listeners.get(name)?.size ?? 0) > 0,
     emit(name, event) {
       for (const listener of listeners.get(name) ?? []) {
         try {

@@ -49,15 +49,21 @@ export function createReport({ events, log, logMessages, clock, jobs }: Resolved
   const counts: RunCounts = { claimed: 0, finished: 0, failed: 0, retried: 0, released: 0, cancelled: 0 }
   const held = new Map<
     string,
-    { readonly task: ClaimedTask; readonly claimedAtMs: number; startedAtMs?: number }
+    { readonly task: ClaimedTask; readonly claimedAtMs: number; startedAtMs: number }
   >()
 
   function settled({ task, outcome, failure }: Ended): void {
-    const facts = eventFacts(task)
     const own = held.get(task.id)
-    const durationMs = clock.now() - (own?.startedAtMs ?? clock.now())
     // Another turn may have claimed it again before the answer of this one came.
     if (own?.task.claims === task.claims) held.delete(task.id)
+    const now = clock.now()
+    const durationMs = now - (own?.startedAtMs ?? now)
+    if (outcome.kind === 'finish') {
+      counts.finished++
+      if (events.wants('task.finished')) events.emit('task.finished', { ...eventFacts(task), durationMs })
+      return
+    }
+    const facts = eventFacts(task)
     const { code = 'thrown', class: className = '', message = '' } = failure ?? {}
     const failureEvent = { ...facts, durationMs, code, class: className, message }
     const failureFacts = () => {
@@ -65,9 +71,6 @@ export function createReport({ events, log, logMessages, clock, jobs }: Resolved
       return { ...logFacts(task), ...known, ...(error === undefined ? {} : { error }) }
     }
     switch (outcome.kind) {
-      case 'finish':
-        counts.finished++
-        return events.emit('task.finished', { ...facts, durationMs })
       case 'fail':
       case 'drop':
         counts.failed++
@@ -100,9 +103,11 @@ export function createReport({ events, log, logMessages, clock, jobs }: Resolved
 
   function claimed(tasks: readonly ClaimedTask[]): void {
     counts.claimed += tasks.length
+    const now = clock.now()
+    const isWanted = events.wants('task.claimed')
     for (const task of tasks) {
-      held.set(task.id, { task, claimedAtMs: clock.now() })
-      events.emit('task.claimed', { ...eventFacts(task), waitedMs: task.waitedMs })
+      held.set(task.id, { task, claimedAtMs: now, startedAtMs: now })
+      if (isWanted) events.emit('task.claimed', { ...eventFacts(task), waitedMs: task.waitedMs })
       if (task.losses === 0) continue
       log.warn('the process that ran a task died', { ...logFacts(task), losses: task.losses })
       events.emit('task.lost', { ...eventFacts(task), losses: task.losses })
@@ -114,9 +119,11 @@ export function createReport({ events, log, logMessages, clock, jobs }: Resolved
     claimed,
     started(task) {
       const now = clock.now()
-      const { claimedAtMs = now } = held.get(task.id) ?? {}
-      held.set(task.id, { task, claimedAtMs, startedAtMs: now })
-      events.emit('task.started', { ...eventFacts(task), waitedMs: task.waitedMs + now - claimedAtMs })
+      const own = held.get(task.id)
+      if (own !== undefined) own.startedAtMs = now
+      if (!events.wants('task.started')) return
+      const waitedMs = task.waitedMs + now - (own?.claimedAtMs ?? now)
+      events.emit('task.started', { ...eventFacts(task), waitedMs })
     },
     stuck(task) {
       log.error('a handler ignores its signal: the process must end', logFacts(task))
