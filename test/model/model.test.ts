@@ -200,7 +200,7 @@ async function follow(commands: readonly Command[]): Promise<void> {
   let served: readonly string[] = []
 
   work = async ({ tag }, ctx) => {
-    const one = model.tasks.find((known) => known.tag === tag)
+    const one = model.tasks.find((known) => known.tag === tag) ?? model.adopt(tag)
     if (one === undefined) throw new Error(`a task ${tag} runs that the model does not have`)
     one.id ??= ctx.task.id
     const objection = model.start(one, served)
@@ -300,11 +300,12 @@ async function compare(izta: Izta, model: Model): Promise<void> {
     izta.queues.list(),
   ])
   for (const { id, payload: given } of tasks) {
-    const unnamed = model.tasks.find(
-      (one) => one.id === undefined && one.tag === (given as Payload | undefined)?.tag,
-    )
-    if (unnamed !== undefined) unnamed.id = id
+    const tag = (given as Payload | undefined)?.tag
+    if (tag === undefined || model.tasks.some((one) => one.id === id)) continue
+    const unnamed = model.tasks.find((one) => one.tag === tag) ?? model.adopt(tag)
+    if (unnamed !== undefined) unnamed.id ??= id
   }
+  model.drained()
   expect(tasks.map(factsOf)).toEqual(newestFirst(model.tasks).map(expectedOf))
   const counted: Record<string, Record<string, number>> = {}
   for (const { spec, status } of model.tasks) {

@@ -54,6 +54,8 @@ export const jobFacts = {
 export const retryAfterSeconds = 100
 const dayMs = 86_400_000
 
+type Child = Pick<ModelTask, 'spec' | 'tag' | 'parent'>
+const keyOf = ({ job, key }: TaskSpec) => `${job} ${key}`
 const isWaiting = ({ status }: ModelTask) => status === 'pending' || status === 'failing'
 export const isEnded = ({ status }: ModelTask) =>
   status === 'finished' || status === 'failed' || status === 'cancelled'
@@ -66,6 +68,11 @@ export class Model {
   now: number
   /** What the last settle has made due: a claim that was on its way already may not have seen it. */
   #fresh = new Set<ModelTask>()
+  /**
+   * Parents of keyed children are settled beside the turns. Until the drain is over, this is what they have made due,
+   * the children that may or may not have found their key free, and the keys that were freed.
+   */
+  #beside = { due: new Set<ModelTask>(), children: [] as Child[], keys: new Set<string>() }
 
   constructor(now: number) {
     this.now = now
@@ -80,7 +87,10 @@ export class Model {
   /** Identity goes before the key. */
   enqueue(spec: TaskSpec, tag: string, parent?: string): ModelTask | { readonly refusedFor: ModelTask } {
     const known = (spec.id === undefined ? undefined : this.find(spec.id)) ?? this.#holder(spec)
-    if (known !== undefined) return { refusedFor: known }
+    return known === undefined ? this.#make(spec, tag, parent) : { refusedFor: known }
+  }
+
+  #make(spec: TaskSpec, tag: string, parent: string | undefined): ModelTask {
     const task: ModelTask = {
       spec,
       tag,
@@ -100,6 +110,30 @@ export class Model {
     this.tasks.push(task)
     if (!this.queues.has(spec.queue)) this.queues.set(spec.queue, false)
     return task
+  }
+
+  /** The child of this tag, which turns out to have been made, if that was left open. */
+  adopt(tag: string): ModelTask | undefined {
+    const { children, due } = this.#beside
+    const place = children.findIndex((child) => child.tag === tag)
+    const [child] = place === -1 ? [] : children.splice(place, 1)
+    if (child === undefined) return undefined
+    const task = this.#make(child.spec, tag, child.parent)
+    due.add(task)
+    return task
+  }
+
+  /** Whether nobody can say if a child finds its key free: the holder changes in a call that is on its way as well. */
+  #isOpen(spec: TaskSpec): boolean {
+    const { children, keys } = this.#beside
+    if (keys.has(keyOf(spec)) || children.some((other) => keyOf(other.spec) === keyOf(spec))) return true
+    const holder = this.#holder(spec)
+    return holder?.spec.keyUntil === 'started' && this.isDue(holder)
+  }
+
+  /** Everything is settled: what was left open and did not turn up was not made. */
+  drained(): void {
+    this.#beside = { due: new Set(), children: [], keys: new Set() }
   }
 
   cancel(id: string): string {
@@ -149,7 +183,7 @@ export class Model {
     const due = this.due(queues)
     if (!due.includes(task))
       return `it is ${task.status}, due at ${task.dueAt}, its queue or another is to be run`
-    const seen = due.filter((other) => !this.#fresh.has(other))
+    const seen = due.filter((other) => !this.#fresh.has(other) && !this.#beside.due.has(other))
     const { priority, queue } = task.spec
     this.#fresh.clear()
     task.status = 'running'
@@ -165,10 +199,18 @@ export class Model {
   /** The run that was started ends as its task's spec says. */
   end(task: ModelTask, run: RunSpec): void {
     const before = new Set(this.tasks.filter(this.isDue))
+    const isBeside = run.ends === 'finish' && run.children.some(({ key }) => key !== undefined)
+    if (isBeside && task.holdsKey) this.#beside.keys.add(keyOf(task.spec))
     if (run.ends === 'finish') {
       task.attempt++
       this.#conclude(task, 'finished')
-      run.children.forEach((child, n) => void this.enqueue(child, `${childrenTags(task)}.${n}`, task.id))
+      for (const [n, spec] of run.children.entries()) {
+        const tag = `${childrenTags(task)}.${n}`
+        if (spec.key !== undefined && this.#isOpen(spec)) {
+          this.#beside.children.push({ spec, tag, parent: task.id })
+        } else this.enqueue(spec, tag, task.id)
+        if (!this.queues.has(spec.queue)) this.queues.set(spec.queue, false)
+      }
     } else if (task.cancelling) {
       this.#conclude(task, 'cancelled')
     } else {
@@ -182,7 +224,8 @@ export class Model {
         task.dueAt = this.now + (run.ends === 'fail for a while' ? retryAfterSeconds : backoffSeconds) * 1000
       }
     }
-    for (const other of this.tasks) if (this.isDue(other) && !before.has(other)) this.#fresh.add(other)
+    const made = isBeside ? this.#beside.due : this.#fresh
+    for (const other of this.tasks) if (this.isDue(other) && !before.has(other)) made.add(other)
   }
 
   #conclude(task: ModelTask, status: 'finished' | 'failed' | 'cancelled'): void {
