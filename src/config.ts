@@ -6,11 +6,11 @@ import { defaults } from './defaults.ts'
 import { DefinitionError } from './errors.ts'
 import { isImplemented, isJob, type AnyJob } from './job/job.ts'
 import type { Schedule } from './job/schedule.ts'
-import { consoleLogger, scoped, type Logger } from './log.ts'
+import { consoleLogger, redacted, scoped, type Logger, type Redact } from './log.ts'
 import { checkOptions, intFrom, nameSchema } from './options.ts'
 import { tellTooNew } from './store/version.ts'
 import { createEvents, measured, type Events } from './telemetry.ts'
-import { noTracing, type Tracing } from './tracing.ts'
+import { noTracing, redactedTracing, type Tracing } from './tracing.ts'
 import { createWakes, type Wake, type Wakes } from './wake.ts'
 
 /** What `createIzta` takes. */
@@ -48,6 +48,17 @@ export interface IztaOptions {
    * @default true
    */
   logMessages?: boolean | undefined
+  /**
+   * Rewrites what log lines and spans quote: it gets each message and each text of each line's facts, those of
+   * `ctx.log` included, and the message and stack of a span's exception, and returns what may be written. When it
+   * throws, the text is left out. Events and stored errors stay as they are.
+   * @default none: texts are written as they are
+   * @example
+   * ```ts
+   * const redact = (text: string) => text.replaceAll(/\b\d{13,19}\b/g, '(card)')
+   * ```
+   */
+  redact?: Redact | undefined
   /** Spans for enqueues and runs: `openTelemetry(…)` of `izta/opentelemetry`. @default none */
   tracing?: Tracing | undefined
   /** Local time for timeouts and pauses; replaced by the clock of `izta/testing`. @default the process's clock */
@@ -130,6 +141,11 @@ const iztaOptions = z.strictObject({
     thing<Logger>('an object with the methods debug, info, warn and error', 'debug', 'info', 'warn', 'error'),
   ),
   logMessages: z._default(z.boolean(), true),
+  redact: z.optional(
+    z
+      .custom<Redact>((value) => typeof value === 'function')
+      .check(z.describe('a function from text to text')),
+  ),
   tracing: z._default(
     thing<Tracing>(
       'openTelemetry(…) of izta/opentelemetry, or an object with the methods enqueue, current and run',
@@ -174,7 +190,9 @@ export function resolveConfig(options: IztaOptions): ResolvedConfig {
     options,
     (_, message) => new DefinitionError(message),
   )
-  const log = scoped(checked.log ?? consoleLogger())
+  const { redact, tracing } = checked
+  const written = checked.log ?? consoleLogger()
+  const log = scoped(redact === undefined ? written : redacted(written, redact))
   const clock = checked.clock ?? systemClock
   const events = createEvents(log)
   return {
@@ -191,7 +209,7 @@ export function resolveConfig(options: IztaOptions): ResolvedConfig {
     events,
     log,
     logMessages: checked.logMessages,
-    tracing: checked.tracing,
+    tracing: redact === undefined ? tracing : redactedTracing(tracing, redact),
     clock,
   }
 }

@@ -38,6 +38,40 @@ export function withFacts(log: Logger, shared: Record<string, unknown>): Logger 
   }
 }
 
+/** Rewrites a text before a log line or a span quotes it. */
+export type Redact = (text: string) => string
+
+/** A logger whose every text passes through `redact` first: messages, and texts within the facts. */
+export function redacted(log: Logger, redact: Redact): Logger {
+  const write =
+    (level: 'debug' | 'info' | 'warn' | 'error') => (message: string, facts?: Record<string, unknown>) =>
+      log[level](
+        redactedText(message, redact),
+        facts && (redactedValue(facts, redact, []) as Record<string, unknown>),
+      )
+  return { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
+}
+
+/** What cannot be redacted is left out: a line that is lost helps nobody, one that tells too much cannot be taken back. */
+export function redactedText(text: string, redact: Redact): string {
+  try {
+    return String(redact(text))
+  } catch {
+    return '(left out: redact threw)'
+  }
+}
+
+/** A copy: `within` are the objects around the value, which it may hold again. */
+function redactedValue(value: unknown, redact: Redact, within: readonly object[]): unknown {
+  if (typeof value === 'string') return redactedText(value, redact)
+  if (typeof value !== 'object' || value === null || value instanceof Date) return value
+  if (within.includes(value)) return '(contains itself)'
+  const inner = (part: unknown) => redactedValue(part, redact, [...within, value])
+  if (value instanceof Error) return inner({ name: value.name, message: value.message, stack: value.stack })
+  if (Array.isArray(value)) return value.map(inner)
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, inner(part)]))
+}
+
 const scope = new AsyncLocalStorage<Record<string, unknown>>()
 
 /** Every line that a scoped logger writes until `work` has ended carries these facts, whoever writes it. */

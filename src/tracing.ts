@@ -1,4 +1,5 @@
 // Traces: a port that izta/opentelemetry implements, and the default that traces nothing.
+import { redactedText, type Redact } from './log.ts'
 
 /** A task on its way into the database. */
 export interface SentTask {
@@ -39,6 +40,21 @@ export interface Tracing {
     describe: (ended: T) => TracedEnd,
   ): Promise<T>
 }
+
+/** The messages and stacks of its spans pass through `redact` first. */
+export const redactedTracing = (tracing: Tracing, redact: Redact): Tracing => ({
+  enqueue: (tasks, send) => tracing.enqueue(tasks, send),
+  current: () => tracing.current(),
+  run: (task, run, describe) =>
+    tracing.run(task, run, (ended) => {
+      const { outcome, failure } = describe(ended)
+      if (failure === undefined) return { outcome }
+      const { message, stack, ...rest } = failure
+      const text = (name: 'message' | 'stack', value: string | undefined) =>
+        value === undefined ? {} : { [name]: redactedText(value, redact) }
+      return { outcome, failure: { ...rest, ...text('message', message), ...text('stack', stack) } }
+    }),
+})
 
 export const noTracing: Tracing = {
   enqueue: (_tasks, send) => send(undefined),

@@ -100,9 +100,10 @@ test.for<[options: object, message: string]>([
     { log: { info() {} } },
     'createIzta: option "log": expected an object with the methods debug, info, warn and error; got {}.',
   ],
+  [{ redact: /card/ }, 'createIzta: option "redact": expected a function from text to text; got {}.'],
   [
     { job: [] },
-    'createIzta: unknown option "job". Known: database, jobs, schedules, schema, app, deployedAt, payloadLimitBytes, resultLimitBytes, wake, log, logMessages, tracing, clock.',
+    'createIzta: unknown option "job". Known: database, jobs, schedules, schema, app, deployedAt, payloadLimitBytes, resultLimitBytes, wake, log, logMessages, redact, tracing, clock.',
   ],
 ])('%o is refused', ([options, message]) => {
   const error = refusalOf(options)

@@ -1,5 +1,5 @@
 // Passwords, payloads, keys and results stand in no error of the database and in no log line.
-import { createIzta, defineJob, IztaError } from 'izta'
+import { createIzta, defineJob, IztaError, type Tracing } from 'izta'
 import { neonDatabase } from 'izta/neon'
 import { pgDatabase } from 'izta/pg'
 import { drain } from 'izta/testing'
@@ -148,6 +148,55 @@ test('a life of tasks that fail in every way logs no payload, result, declared e
   expect(summary.failed).toBe(6)
   expect(lines.length).toBeGreaterThan(5)
   expect(shown(lines)).not.toContain(secret)
+})
+
+test('what redact takes out is in no log line and no span, and what is stored keeps it', async () => {
+  const spans: unknown[] = []
+  const tracing: Tracing = {
+    enqueue: (_, send) => send(undefined),
+    current: () => undefined,
+    async run(_, run, tell) {
+      const ended = await run(undefined)
+      spans.push(tell(ended))
+      return ended
+    },
+  }
+  const cycle: Record<string, unknown> = { card: secret }
+  cycle['itself'] = cycle
+  const leaky = defineJob({
+    id: 'leaky',
+    maxAttempts: 1,
+    run(_, ctx) {
+      ctx.log.info(`paid with ${secret}`, { list: [{ [`of ${name}`]: secret }], at: new Date(0), cycle })
+      ctx.log.warn('next', { error: new Error(secret), count: 1 })
+      throw new Error(`no card like ${secret}`)
+    },
+  })
+  const redact = (text: string) => text.replaceAll(secret, '(card)')
+  const izta = createIzta({ database, jobs: [leaky], log, tracing, redact })
+  const { id } = await izta.enqueue(leaky)
+  await drain(izta)
+  expect(shown(lines)).not.toContain(secret)
+  expect(shown(spans)).not.toContain(secret)
+  expect(lines).toContain('paid with (card)')
+  expect(lines).toContainEqual(expect.objectContaining({ error: 'no card like (card)' }))
+  expect(lines).toContainEqual(
+    expect.objectContaining({ list: [{ [`of ${name}`]: '(card)' }], at: new Date(0) }),
+  )
+  expect(spans).toMatchObject([{ failure: { code: 'thrown', message: 'no card like (card)' } }])
+  expect(await izta.get(leaky, id)).toMatchObject({ errors: [{ message: `no card like ${secret}` }] })
+})
+
+test('a text whose redact throws is left out, and the task goes on', async () => {
+  const chatty = defineJob({ id: 'chatty', run: (_, ctx) => ctx.log.info(secret, { secret }) })
+  const redact = () => {
+    throw new Error('no')
+  }
+  const izta = createIzta({ database, jobs: [chatty], log, redact })
+  await izta.enqueue(chatty)
+  expect(await drain(izta)).toMatchObject({ finished: 1 })
+  expect(shown(lines)).not.toContain(secret)
+  expect(lines).toContain('(left out: redact threw)')
 })
 
 /** Ways to write a connection string, wrong ones included, that drivers quote. */
