@@ -185,6 +185,20 @@ cross join lateral (
     as open from ledger.run where task = h.id) r
 where h.losses <> l.takeovers or r.open > h.losses`,
   },
+  {
+    rule: 'no slot that is due is still to be made',
+    when: 'end',
+    text: `
+select format('schedule %s has its slots until %s, but not that of %s', name, made_until, slot) as what
+from (
+  -- Each has one slot a minute, at the second of its name.
+  select s.name, s.made_until, n.second * interval '1 second' + to_timestamp(
+    floor((extract(epoch from s.made_until) - n.second) / 60) * 60 + 60) as slot
+  from izta.schedule s cross join lateral (select substring(s.name from '\\d+')::integer as second) n) s
+where slot < izta.now() - interval '5 seconds'
+union all
+select 'no schedule is there' where not exists (select from izta.schedule)`,
+  },
   { rule: 'each job ends as it must', when: 'end', text: fates },
   {
     rule: 'what was due has drained',

@@ -81,6 +81,12 @@ export const mutations: readonly Mutation[] = [
     kinds: ['kill-in-task', 'kill', 'poison'],
   },
   {
+    name: 'settles-before-the-handler-ends',
+    file: 'src/runner/execute.ts',
+    from: 'const returned: unknown = await job.run(checked.value, ctx)',
+    to: 'const returned: unknown = job.run(checked.value, ctx) && undefined',
+  },
+  {
     name: 'results-not-stored',
     file: turn,
     from: 'case when keep_seconds > 0 then body::json end',
@@ -107,6 +113,13 @@ export const mutations: readonly Mutation[] = [
     file: 'src/store/slots.ts',
     from: 'and g.was_made_until = s.made_until',
     to: '',
+    kinds: ['schedulers-at-once', 'trigger-twice'],
+  },
+  {
+    name: 'schedules-forgotten',
+    file: 'src/store/slots.ts',
+    from: 'where not paused and plan_at <= izta.now() and name > $2::text',
+    to: "where not paused and plan_at <= izta.now() - interval '1 hour' and name > $2::text",
     kinds: ['schedulers-at-once', 'trigger-twice'],
   },
   {

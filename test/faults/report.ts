@@ -86,6 +86,10 @@ function tasks({ figures, restarts, drainSeconds }: RunReport): string {
         'runs that had ended well, and were repeated since their process was lost before it settled',
         several('reruns'),
       ],
+      [
+        'tasks that ended after the end of their lease, before anybody else had taken them',
+        several('late_settles'),
+      ],
       ['tasks of innocent jobs that failed after three losses', several('lost_innocents')],
       ['processes started anew', number(restarts)],
       ['until all had drained, after the last fault', seconds(drainSeconds)],
