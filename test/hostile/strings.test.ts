@@ -1,5 +1,6 @@
 // SQL and other nasty text in every string that a caller may pass: it is refused or kept as it is, never executed.
-import { createIzta, defineJob, defineSchedule, IztaError, type Izta } from 'izta'
+import { createIzta, defineJob, defineSchedule, IztaError, startRunner, type Izta, type Tracing } from 'izta'
+import { notifyWake } from 'izta/pg'
 import { createTestClock, drain } from 'izta/testing'
 import { expect, test } from 'vitest'
 import * as z from 'zod'
@@ -83,6 +84,12 @@ test.for(nasty)('what a handler throws and logs is kept as it is: %j', async (te
   await expectUnharmed()
 })
 
+const untraced: Tracing = {
+  enqueue: (_, send) => send(undefined),
+  current: () => undefined,
+  run: (_, run) => run(undefined),
+}
+
 /** Each takes a name that has a rule, or that names nothing. */
 const calls: Record<string, (own: Izta, text: string) => unknown> = {
   'id of a task': (own, text) => own.enqueue(echo, 1, { id: text }),
@@ -115,6 +122,32 @@ const calls: Record<string, (own: Izta, text: string) => unknown> = {
     ),
   'payload of a schedule': (own, text) =>
     own.schedules.put(defineSchedule({ name: 'payload', job: echo, payload: text, every: { hours: 1 } })),
+  'queue of a schedule': (own, text) =>
+    own.schedules.put(
+      defineSchedule({ name: 'queue', job: echo, payload: 1, every: { hours: 1 }, queue: text }),
+    ),
+  'missed of a schedule': (own, text) =>
+    own.schedules.put(
+      defineSchedule({ name: 'missed', job: echo, payload: 1, every: { hours: 1 }, missed: text as 'all' }),
+    ),
+  'overlap of a schedule': (own, text) =>
+    own.schedules.put(
+      defineSchedule({
+        name: 'overlap',
+        job: echo,
+        payload: 1,
+        every: { hours: 1 },
+        overlap: text as 'skip',
+      }),
+    ),
+  'trace of a task': (_, text) => {
+    const tracing: Tracing = { ...untraced, enqueue: (_tasks, send) => send(text) }
+    return createIzta({ database, jobs: [echo], log, clock, tracing }).enqueue(echo, 1)
+  },
+  'queue to notify of': (_, text) => notifyWake({ database }).wake(text, 0),
+  'queue of a runner': (own, text) => startRunner(own, { queues: [text] }).stop(),
+  'name of a job': (_, text) =>
+    createIzta({ database, jobs: [defineJob({ id: 'j', name: text, run() {} })], log }).counts(),
   'id of a job': (_, text) =>
     createIzta({ database, jobs: [defineJob({ id: text, run() {} })], log }).counts(),
   'queue of a job': (_, text) =>
