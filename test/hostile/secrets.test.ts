@@ -1,6 +1,7 @@
 // Passwords, payloads, keys and results stand in no error of the database and in no log line.
 import { createIzta, defineJob, IztaError, type Tracing } from 'izta'
 import { neonDatabase } from 'izta/neon'
+import { neonSocketDatabase } from 'izta/neon-socket'
 import { pgDatabase } from 'izta/pg'
 import { drain } from 'izta/testing'
 import { inspect } from 'node:util'
@@ -216,7 +217,7 @@ const strings = [
 ]
 
 test.for(strings)('a password is in no error and no log line: %j', async (string) => {
-  for (const open of [pgDatabase, neonDatabase]) {
+  for (const open of [pgDatabase, neonDatabase, neonSocketDatabase]) {
     let error: unknown
     try {
       const izta = createIzta({
