@@ -146,14 +146,13 @@ const iztaOptions = z.strictObject({
       .custom<Redact>((value) => typeof value === 'function')
       .check(z.describe('a function from text to text')),
   ),
-  tracing: z._default(
+  tracing: z.optional(
     thing<Tracing>(
       'openTelemetry(…) of izta/opentelemetry, or an object with the methods enqueue, current and run',
       'enqueue',
       'current',
       'run',
     ),
-    noTracing,
   ),
   clock: z.optional(thing<Clock>('an object with the methods now and after', 'now', 'after')),
 })
@@ -190,7 +189,7 @@ export function resolveConfig(options: IztaOptions): ResolvedConfig {
     options,
     (_, message) => new DefinitionError(message),
   )
-  const { redact, tracing } = checked
+  const { redact, tracing = noTracing } = checked
   const written = checked.log ?? consoleLogger()
   const log = scoped(redact === undefined ? written : redacted(written, redact))
   const clock = checked.clock ?? systemClock

@@ -11,6 +11,7 @@ import { withFacts } from '../log.ts'
 import { checkOptions, numberFrom } from '../options.ts'
 import { prepareTask, type Prepared } from '../prepare.ts'
 import type { ClaimedTask } from '../store/turn.ts'
+import { noTracing } from '../tracing.ts'
 import { describeThrown, dropped, failed, quoted, settle, type Ended, type Failure } from './outcome.ts'
 
 /** Why a running handler is told to stop; the signal's reason carries it as its `code`. */
@@ -128,7 +129,9 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
         children: trace === undefined ? made : made.map((child) => ({ ...child, trace })),
       })
     } catch (error) {
-      return judge(error)
+      return await judge(error)
+    } finally {
+      cancelTimeout()
     }
   }
 
@@ -143,9 +146,9 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
   }
 
   async function traced(): Promise<Ended> {
+    const { id, queue, job: jobId, trace } = task
+    const started = { id, queue, job: jobId, trace, attempt, losses }
     try {
-      const { id, queue, job: jobId, trace } = task
-      const started = { id, queue, job: jobId, trace, attempt, losses }
       return await config.tracing.run(started, run, ({ outcome, failure }) => ({
         outcome: outcome.kind,
         failure: failure && quoted(failure, config.logMessages),
@@ -156,7 +159,7 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
       cancelTimeout()
     }
   }
-  return { task, job, ended: traced(), stop }
+  return { task, job, ended: config.tracing === noTracing ? run(undefined) : traced(), stop }
 }
 
 const taskInfo = (task: ClaimedTask): JobContext['task'] => ({

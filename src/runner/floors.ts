@@ -18,22 +18,30 @@ export interface Floors {
 const { fullLookSeconds, fullLookShare } = defaults.runner
 
 export function createFloors(clock: Clock): Floors {
-  const floors = new Map<string, Floor>()
+  /** By queue, then by priority. */
+  const instants = new Map<string, number[]>()
   let fullLookAtMs = -Infinity
 
+  function raise({ queue, priority, dueAt }: ClaimedTask): void {
+    const ofQueue = instants.get(queue) ?? []
+    instants.set(queue, ofQueue)
+    // Replies round to milliseconds.
+    ofQueue[priority] = Math.max(ofQueue[priority] ?? -Infinity, dueAt.getTime() - 1)
+  }
+
   return {
-    forClaim: () => (clock.now() < fullLookAtMs ? [...floors.values()] : []),
+    forClaim() {
+      if (clock.now() >= fullLookAtMs) return []
+      return [...instants].flatMap(([queue, ofQueue]) =>
+        Object.entries(ofQueue).map(([priority, dueMs]) => ({ queue, priority: Number(priority), dueMs })),
+      )
+    },
     record(used, tookMs, claimed, isFull) {
       // The first claim that is not full is followed by full looks: nothing may be left behind below a floor.
       if (!isFull) fullLookAtMs = -Infinity
       else if (used.length === 0)
         fullLookAtMs = clock.now() + Math.max(fullLookSeconds * 1000, tookMs / fullLookShare)
-      for (const { queue, priority, dueAt } of claimed) {
-        // Replies round to milliseconds.
-        const dueMs = dueAt.getTime() - 1
-        const name = `${priority} ${queue}`
-        if (!((floors.get(name)?.dueMs ?? -Infinity) >= dueMs)) floors.set(name, { queue, priority, dueMs })
-      }
+      for (const task of claimed) raise(task)
     },
   }
 }
