@@ -273,6 +273,7 @@ declare
   v_finished boolean[];
   v_tids tid[];
   v_sizes bigint[];
+  v_bytes bigint;
   v_made uuid[];
   v_ended uuid[];
   v_queues text[];
@@ -474,8 +475,8 @@ begin
       on f.queue = q.name and f.priority = p.priority;
 
     -- Their places in the table are good as long as they are locked, and spare a look into the primary key.
-    select array_agg(d.tid), array_agg(d.bytes)
-    into v_tids, v_sizes
+    select array_agg(d.tid), array_agg(d.bytes), sum(d.bytes)
+    into v_tids, v_sizes, v_bytes
     from (
       select x.tid, x.bytes
       from unnest(v_queues, v_priorities, v_floors) p(queue, priority, floor)
@@ -488,7 +489,7 @@ begin
         for no key update of t skip locked) x
       limit p_limit) d;
 
-    if (select sum(u.bytes) from unnest(v_sizes) u(bytes)) > p_reply_bytes then
+    if v_bytes > p_reply_bytes then
       v_tids := array(
         select s.tid
         from (
