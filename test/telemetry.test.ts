@@ -344,7 +344,7 @@ test('every line of an invocation has its id, whoever writes it, and no other li
 async function untilDone(done: Promise<unknown>): Promise<void> {
   let isDone = false
   void done.finally(() => (isDone = true))
-  for (let turn = 0; turn < 200 && !isDone; turn++) {
+  while (!isDone) {
     await new Promise(setImmediate)
     await clock.advance({ milliseconds: 50 })
   }
