@@ -161,6 +161,7 @@ test('a connection that the server ends is opened again, and what was missed mea
   const done = finished(izta)
   await pool.query('select pg_terminate_backend($1)', [before])
   expect(await done).toBe(id)
+  await hears(2)
   expect(heard).toEqual(['*', '*'])
   const after = await listeningPids()
   expect(after).toHaveLength(1)

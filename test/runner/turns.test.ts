@@ -64,6 +64,8 @@ const note = defineJob({
   id: 'note',
   payload: z.string(),
   result: z.string(),
+  // Nothing that fails comes again within a test.
+  backoff: { firstSeconds: 3600, jitter: 'none' },
   run(text, ctx) {
     runs.push(ctx.task.id)
     return text
