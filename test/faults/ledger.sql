@@ -13,7 +13,8 @@ create table ledger.run (
   job text not null,
   attempt integer not null,
   losses integer not null,
-  pid integer not null,
+  -- Of the process, whose number another may have after it.
+  process uuid not null,
   -- When its signal aborts at the latest.
   may_run_until timestamptz not null,
   -- By the machine's clock, as all instants of the ledger but those of takeovers. The row may come later.
@@ -24,7 +25,7 @@ create table ledger.run (
   outcome text
 );
 create index on ledger.run (task);
-create index on ledger.run (pid);
+create index on ledger.run (process);
 create index on ledger.run (started_at) where ended_at is null;
 
 create table ledger.made (
@@ -50,6 +51,15 @@ create table ledger.takeover (
   at timestamptz not null default clock_timestamp()
 );
 create index on ledger.takeover (task);
+
+-- Leases that were given back, and the call that did.
+create table ledger.freed (
+  n bigint generated always as identity primary key,
+  task uuid not null, lease uuid not null, claims integer not null, attempt_before integer not null,
+  attempt_after integer not null, call text not null,
+  at timestamptz not null default clock_timestamp()
+);
+create index on ledger.freed (task);
 
 -- How far the clock of izta is behind that of the machine.
 create table ledger.clock (behind interval not null);
@@ -94,6 +104,13 @@ begin
   values (new.id, old.attempt, old.losses, new.losses, old.run_at, izta.now());
   return null;
 end $$;
+create function ledger.note_freed() returns trigger language plpgsql security definer as $$
+begin
+  insert into ledger.freed (task, lease, claims, attempt_before, attempt_after, call)
+  values (new.id, old.lease, old.claims, old.attempt, new.attempt,
+    left(regexp_replace(trim(current_query()), '\s+', ' ', 'g'), 60));
+  return null;
+end $$;
 create function ledger.make_trouble() returns trigger language plpgsql security definer as $$
 declare
   v_state text;
@@ -110,6 +127,9 @@ create trigger note_ended after delete on izta.task for each row execute functio
 create trigger note_takeover after update on izta.task for each row
   when (old.lease is not null and new.lease is not null and new.claims > old.claims)
   execute function ledger.note_takeover();
+create trigger note_freed after update on izta.task for each row
+  when (old.lease is not null and new.lease is null)
+  execute function ledger.note_freed();
 -- Once after the rows were changed, so that the rest of the statement is undone with them.
 create trigger make_trouble after insert or update or delete on izta.task
   for each statement execute function ledger.make_trouble();

@@ -15,12 +15,14 @@ export interface Ledger {
 
 // The lease is this claim's only if nobody has counted a loss or an attempt since.
 const start = `
-insert into ledger.run (id, task, job, attempt, losses, pid, started_at, may_run_until, lease_until)
-select $1::uuid, $2::uuid, $3::text, $4::integer, $5::integer, $6::integer, $7::timestamptz, $8::timestamptz, (
+insert into ledger.run (id, task, job, attempt, losses, process, started_at, may_run_until, lease_until)
+select $1::uuid, $2::uuid, $3::text, $4::integer, $5::integer, $6::uuid, $7::timestamptz, $8::timestamptz, (
   select ledger.real(t.run_at) from izta.task t
   where t.id = $2::uuid and t.lease is not null and t.run_at > izta.now() and t.losses = $5::integer and t.attempt = $4::integer - 1)
 on conflict do nothing`
 const end = `update ledger.run set ended_at = clock_timestamp(), outcome = $2 where id = $1`
+
+const processId = uuidv7()
 
 export interface LedgerOptions {
   /** While a handler runs, after its first line in the ledger. */
@@ -61,7 +63,7 @@ export function createLedger(url: string, { onStarted }: LedgerOptions = {}): Le
       const startedAt = new Date(machineNow() + 1)
       const mayRunUntil = new Date(machineNow() + ctx.remainingMs())
       const { task, attempt, losses } = ctx
-      await write(start, [id, task.id, task.job, attempt, losses, process.pid, startedAt, mayRunUntil])
+      await write(start, [id, task.id, task.job, attempt, losses, processId, startedAt, mayRunUntil])
       const finish = async (outcome: string) => {
         await write(end, [id, ctx.signal.aborted ? codeOf(ctx.signal.reason) : outcome])
       }

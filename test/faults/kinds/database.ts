@@ -21,6 +21,16 @@ const trouble =
       return true
     })
 
+/** Whatever happens meanwhile: nothing would end the fault otherwise. */
+async function insist(work: () => Promise<unknown>): Promise<void> {
+  for (let isOver = false; !isOver;) {
+    isOver = await work().then(
+      () => true,
+      () => false,
+    )
+  }
+}
+
 /** The user under test has a role with a trait for a while; every session begins anew with it. */
 const trait =
   (traits: readonly string[], normal: string): Inject =>
@@ -32,13 +42,7 @@ const trait =
       })
     await alter(random.pick(traits))
     await sleep(random.between(200, 1200))
-    // Whatever happens meanwhile: nothing would end it otherwise.
-    for (let isOver = false; !isOver;) {
-      isOver = await alter(normal).then(
-        () => true,
-        () => false,
-      )
-    }
+    await insist(() => alter(normal))
     return true
   }
 
@@ -176,14 +180,27 @@ export const databaseKinds = {
     atOnce: 1,
     apart: 'server',
     what: 'every session ends, and the database goes on with a clock that is up to 1.5 s behind, as after a failover',
-    inject: (target, random) =>
-      withAdmin(target, async (admin) => {
-        await admin.query(`update ledger.clock set behind = behind + $1 * interval '1 ms'`, [
-          random.between(100, 1500),
-        ])
-        await admin.query(endSessions, [user])
-        return true
-      }),
+    // While nobody is connected: no statement sees two clocks.
+    inject: async (target, random) => {
+      const behindMs = random.between(100, 1500)
+      const fallBehind = () =>
+        withAdmin(target, async (admin) => {
+          await admin.query(`alter role ${user} connection limit 0`)
+          for (let isAlone = false; !isAlone;) {
+            await admin.query(endSessions, [user])
+            const { rows } = await admin.query('select from pg_stat_activity where usename = $1', [user])
+            isAlone = rows.length === 0
+          }
+          await admin.query(`update ledger.clock set behind = behind + $1 * interval '1 ms'`, [behindMs])
+        })
+      const admit = () => withAdmin(target, (admin) => admin.query(`alter role ${user} connection limit -1`))
+      try {
+        await fallBehind()
+      } finally {
+        await insist(admit)
+      }
+      return true
+    },
   },
   migration: {
     weight: 1,
