@@ -38,9 +38,9 @@ export const defaults = {
     keyedSettles: 4,
     /** A second turn goes while the first is on its way if it has so many places to fill. */
     secondTurnPlaces: 64,
-    /** In a backlog claims begin where the last one ended; they look from the beginning so often, or more rarely if */
+    /** In a backlog claims begin where the last one ended, and look from the beginning at most so often. */
     fullLookSeconds: 1,
-    /** that would take more than this share of the time. */
+    /** The share of the time that such looks may take: dear ones go more rarely. */
     fullLookShare: 0.05,
     /** A leaving runner waits for a task that is due so soon; the rate of ticks, so that none is started late. */
     lingerSeconds: 60,

@@ -156,6 +156,7 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
     } catch (error) {
       return await judge(error)
     } finally {
+      // Whoever traces may fail before it has called `run`.
       cancelTimeout()
     }
   }
