@@ -52,7 +52,19 @@ create table ledger.takeover (
 );
 create index on ledger.takeover (task);
 
--- Leases that were given back, and the call that did.
+-- Evidence, which no rule reads: every claim, what a runner says became of its tasks, and leases that were given back,
+-- with the call that did.
+create table ledger.claimed (
+  n bigint generated always as identity primary key,
+  task uuid not null, lease uuid not null, claims integer not null,
+  at timestamptz not null default clock_timestamp()
+);
+create index on ledger.claimed (task);
+create table ledger.said (
+  task uuid not null, event text not null, attempt integer not null, process uuid not null, at timestamptz not null
+);
+create index on ledger.said (task);
+
 create table ledger.freed (
   n bigint generated always as identity primary key,
   task uuid not null, lease uuid not null, claims integer not null, attempt_before integer not null,
@@ -104,6 +116,11 @@ begin
   values (new.id, old.attempt, old.losses, new.losses, old.run_at, izta.now());
   return null;
 end $$;
+create function ledger.note_claimed() returns trigger language plpgsql security definer as $$
+begin
+  insert into ledger.claimed (task, lease, claims) values (new.id, new.lease, new.claims);
+  return null;
+end $$;
 create function ledger.note_freed() returns trigger language plpgsql security definer as $$
 begin
   insert into ledger.freed (task, lease, claims, attempt_before, attempt_after, call)
@@ -127,6 +144,9 @@ create trigger note_ended after delete on izta.task for each row execute functio
 create trigger note_takeover after update on izta.task for each row
   when (old.lease is not null and new.lease is not null and new.claims > old.claims)
   execute function ledger.note_takeover();
+create trigger note_claimed after update on izta.task for each row
+  when (new.claims > old.claims)
+  execute function ledger.note_claimed();
 create trigger note_freed after update on izta.task for each row
   when (old.lease is not null and new.lease is null)
   execute function ledger.note_freed();

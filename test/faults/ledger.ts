@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Pool } from 'pg'
 import { uuidv7 } from 'uuidv7'
+import type { Izta } from '../../src/index.ts'
 import type { JobContext } from '../../src/job/context.ts'
 import { machineNow } from './child.ts'
 
@@ -9,6 +10,8 @@ export interface Ledger {
   /** Writes, again and again until the database has taken it: the text must be safe to repeat. */
   write(text: string, values: readonly unknown[]): Promise<void>
   read<T>(text: string, values?: readonly unknown[]): Promise<T[]>
+  /** Notes what the instance says became of its tasks, some at a time; the last of it goes with a process that dies. */
+  listen(izta: Pick<Izta, 'on'>): void
   /** Runs the work of a handler between its first and its last line in the ledger. */
   run<T>(ctx: JobContext<unknown>, work: (runId: string) => Promise<T> | T): Promise<T>
 }
@@ -22,7 +25,22 @@ select $1::uuid, $2::uuid, $3::text, $4::integer, $5::integer, $6::uuid, $7::tim
 on conflict do nothing`
 const end = `update ledger.run set ended_at = clock_timestamp(), outcome = $2 where id = $1`
 
+const say = `
+insert into ledger.said (task, event, attempt, process, at)
+select *, $4::uuid, $5::timestamptz from unnest($1::uuid[], $2::text[], $3::integer[])`
+
 const processId = uuidv7()
+const sayMs = 100
+const told = [
+  'task.claimed',
+  'task.finished',
+  'task.failed',
+  'task.retried',
+  'task.released',
+  'task.deferred',
+  'task.stuck',
+  'lease.expired',
+] as const
 
 export interface LedgerOptions {
   /** While a handler runs, after its first line in the ledger. */
@@ -53,9 +71,29 @@ export function createLedger(url: string, { onStarted }: LedgerOptions = {}): Le
     }
   }
 
+  function listen(izta: Pick<Izta, 'on'>): void {
+    let waiting: { readonly task: string; readonly event: string; readonly attempt: number }[] = []
+    async function flush(): Promise<void> {
+      const said = waiting
+      waiting = []
+      const columns = [
+        said.map(({ task }) => task),
+        said.map(({ event }) => event),
+        said.map(({ attempt }) => attempt),
+      ]
+      await write(say, [...columns, processId, new Date(machineNow())])
+    }
+    for (const event of told) {
+      izta.on(event, ({ taskId: task, attempt }) => {
+        if (waiting.push({ task, event, attempt }) === 1) setTimeout(() => void flush(), sayMs)
+      })
+    }
+  }
+
   return {
     read,
     write,
+    listen,
     async run(ctx, work) {
       const id = uuidv7()
       // The harness and its database share one machine, and so one clock.

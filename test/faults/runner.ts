@@ -22,7 +22,8 @@ export interface RunnerOrder {
 
 const settings = childSettings()
 const { ledgerUrl, generation } = settings
-const { recent, ...older } = createJobs(createLedger(ledgerUrl, { onStarted }))
+const ledger = createLedger(ledgerUrl, { onStarted })
+const { recent, ...older } = createJobs(ledger)
 const jobs = generation === 'new' ? [...Object.values(older), recent] : Object.values(older)
 const database = openDatabase(settings)
 const izta = createIzta({
@@ -31,6 +32,7 @@ const izta = createIzta({
   log: quiet,
   wake: { wake: async (queue) => void (await sendUp({ wake: queue })) },
 })
+ledger.listen(izta)
 const runner = createRunnerEnvironment({ izta, concurrency: 4 })
 
 let idleMs = 0

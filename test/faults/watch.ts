@@ -24,6 +24,8 @@ export async function checkOnce(client: Client, when: readonly Check['when'][], 
 const evidence = [
   `select 'run' as of, r.* from ledger.run r where task = $1 order by started_at`,
   `select 'takeover' as of, t.* from ledger.takeover t where task = $1 order by n`,
+  `select 'claimed' as of, c.* from ledger.claimed c where task = $1 order by n`,
+  `select 'said' as of, s.* from ledger.said s where task = $1 order by at`,
   `select 'freed' as of, f.* from ledger.freed f where task = $1 order by n`,
   `select 'made' as of, m.* from ledger.made m where task = $1 order by n`,
   `select 'ended' as of, e.* from ledger.ended e where task = $1 order by n`,
