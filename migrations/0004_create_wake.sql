@@ -1,4 +1,5 @@
--- Creates the record of the alarm that is set for when nothing runs, and of runners that wait for a queue's next task.
+-- Creates the record of the alarm that is set for when nothing runs, of the last tick, and of runners that wait for a
+-- queue's next task.
 --
 -- armed_at is written after the alarm exists: arm first, record second. So it may lag behind, which costs one alarm
 -- too many, but it never promises an alarm that nobody has made.
@@ -8,6 +9,7 @@
 create table izta.wake (
   singleton boolean not null default true,
   armed_at timestamptz not null default '-infinity',
+  ticked_at timestamptz not null default '-infinity',
   constraint wake_pkey primary key (singleton),
   constraint wake_singleton_check check (singleton)
 );

@@ -105,6 +105,7 @@ create table izta.task (
 create table izta.wake (
   singleton boolean not null default true,
   armed_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  ticked_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
   constraint wake_pkey PRIMARY KEY (singleton),
   constraint wake_singleton_check CHECK (singleton)
 );

@@ -96,10 +96,31 @@ const shorten = (text: string) => {
   return line.length > 120 ? `${line.slice(0, 119)}…` : line
 }
 
+/** Whether ticks come, be it for slots or for tasks whose wake was lost. */
+export function checkTicks(facts: Facts): Verdict[] {
+  const { schedules } = facts
+  if (schedules === undefined) return []
+  const { tickedSeconds, overdueSeconds } = schedules
+  const seconds = tickedSeconds ?? overdueSeconds
+  if (isSleepy(facts) || seconds < workLimits.overdueSeconds) {
+    return [
+      ok(tickedSeconds === undefined ? 'none has come yet' : `the last one came ${span(tickedSeconds)} ago`),
+    ]
+  }
+  const last =
+    tickedSeconds === undefined ? 'No tick has ever come' : `The last tick came ${span(tickedSeconds)} ago`
+  const isStopped = seconds >= workLimits.stoppedSeconds && schedules.schedules > schedules.paused
+  return [
+    (isStopped ? failure : warning)(
+      `${last}: slots make no tasks, and a task whose wake was lost waits. See that the scheduler function is invoked, or that startRunner has scheduler: true.`,
+    ),
+  ]
+}
+
 export function checkSchedules(facts: Facts): Verdict[] {
   const { schedules } = facts
   if (schedules === undefined) return []
-  const { overdue, oldest, overdueSeconds, paused } = schedules
+  const { overdue, oldest, overdueSeconds, tickedSeconds, paused } = schedules
   const active = schedules.schedules - paused
   const pausedToo = paused > 0 ? `, ${paused} paused` : ''
   if (overdueSeconds < workLimits.overdueSeconds) {
@@ -115,15 +136,23 @@ export function checkSchedules(facts: Facts): Verdict[] {
       ),
     ]
   }
+  const waits = `"${oldest}" has waited for at least ${span(overdueSeconds)}`
   const level = overdueSeconds < workLimits.stoppedSeconds ? warning : failure
-  const since = `for at least ${span(overdueSeconds)}: "${oldest}" waits for it`
-  return [
-    level(
-      isSleepy(facts)
-        ? `No alarm has invoked the scheduler ${since}. Invoke it once, which sets the alarm again, and look in its log for why none was set.`
-        : `No tick ${since}. See that the scheduler function is invoked, or that startRunner has scheduler: true.`,
-    ),
-  ]
+  if (isSleepy(facts)) {
+    return [
+      level(
+        `No alarm has invoked the scheduler: ${waits}. Invoke it once, which sets the alarm again, and look in its log for why none was set.`,
+      ),
+    ]
+  }
+  if (tickedSeconds !== undefined && tickedSeconds < workLimits.overdueSeconds) {
+    return [
+      failure(
+        `Ticks come, but plan nothing: ${waits}. Look for "a step of the tick failed" in the scheduler's log.`,
+      ),
+    ]
+  }
+  return [level(`Nothing is planned without ticks (see ticks): ${waits}.`)]
 }
 
 /** In sleepy mode nothing ticks, so an alarm has to be set for what is due next. */
@@ -178,6 +207,7 @@ export const workChecks: Readonly<Record<string, Check>> = {
   queues: checkQueues,
   losses: checkLosses,
   failures: checkFailures,
+  ticks: checkTicks,
   schedules: checkSchedules,
   alarm: checkAlarm,
   history: checkHistory,

@@ -35,6 +35,10 @@ export function integerOr(row: Row, column: string, otherwise: number): number {
 }
 
 /** A boolean column, which Postgres prints as `t` or `f`. */
+export function optionalInteger(row: Row, column: string): number | undefined {
+  return optionalText(row, column) === undefined ? undefined : integer(row, column)
+}
+
 export const flag = (row: Row, column: string): boolean => row[column] === 't' || row[column] === 'true'
 
 /** An instant from milliseconds since the epoch. */

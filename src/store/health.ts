@@ -1,6 +1,6 @@
 // How the work of an installation goes: queues, jobs, schedules and history, as facts for `izta doctor`.
 import type { Row, Statement } from '../db/database.ts'
-import { flag, integer, json, optionalText, text } from './encode.ts'
+import { flag, integer, json, optionalInteger, optionalText, text } from './encode.ts'
 
 /** No statement here reads more rows than this of one queue and priority, or of one table. */
 export const healthRows = 10_000
@@ -118,7 +118,7 @@ export const readJobHealth = (rows: readonly Row[]): JobHealth[] =>
   }))
 
 // How far behind the schedules are; a tick moves plan_at of each that it has planned into the future. The table holds
-// as many rows as there are schedules. The difference of the two clocks is there to find one that a test has replaced.
+// as many rows as there are schedules. When the last tick came is recorded. The difference of the two clocks is there to find one that a test has replaced.
 const schedules = `
 with overdue as materialized (
   select s.name, s.plan_at from izta.schedule s where not s.paused and s.plan_at <= izta.now())
@@ -126,6 +126,8 @@ select count(*) as schedules, count(*) filter (where s.paused) as paused,
   (select count(*) from overdue) as overdue,
   (select o.name from overdue o order by o.plan_at limit 1) as oldest,
   coalesce(date_part('epoch', izta.now() - (select min(o.plan_at) from overdue o))::bigint, 0) as overdue_seconds,
+  (select date_part('epoch', izta.now() - w.ticked_at)::bigint from izta.wake w where isfinite(w.ticked_at))
+    as ticked_seconds,
   (date_part('epoch', izta.now() - now()) * 1000::float8)::bigint as clock_moved_ms
 from izta.schedule s`
 
@@ -139,6 +141,8 @@ export interface ScheduleHealth {
   /** The name of the one that waits longest, and since when. */
   readonly oldest: string | undefined
   readonly overdueSeconds: number
+  /** Since when the last tick came; undefined when none ever did. */
+  readonly tickedSeconds: number | undefined
   /** How far the schema's clock is from the server's. */
   readonly clockMovedMs: number
 }
@@ -150,6 +154,7 @@ export function readScheduleHealth([row = {}]: readonly Row[]): ScheduleHealth {
     overdue: integer(row, 'overdue'),
     oldest: optionalText(row, 'oldest'),
     overdueSeconds: integer(row, 'overdue_seconds'),
+    tickedSeconds: optionalInteger(row, 'ticked_seconds'),
     clockMovedMs: integer(row, 'clock_moved_ms'),
   }
 }

@@ -86,7 +86,8 @@ export const wakeQueueStatement = (name: string): Statement => ({ text: wake, va
 
 // Queues with tasks that no runner was woken for lately and that are due, as a tick finds them after lost wakes, or due
 // so soon that a runner waits for them ($1), if none does so already; and what waits in every queue. Counts end at
-// 10,000 a priority, or a backlog would be read in full each time. Served by task_due.
+// 10,000 a priority, or a backlog would be read in full each time. Also records that a tick has come, without waiting for
+// another that does the same. Served by task_due.
 const wakeDue = `
 with due as materialized (
   select q.name from izta.queue q
@@ -107,6 +108,11 @@ marked as (
   where q.name = any (array(
     select l.name from izta.queue l where l.name in (select d.name from due d)
     order by l.name for no key update skip locked))),
+ticked as (
+  update izta.wake w set ticked_at = izta.now()
+  where w.singleton = any (array(
+    select k.singleton from izta.wake k where k.ticked_at < izta.now() - interval '1 second'
+    for no key update skip locked))),
 waiting as (
   select q.name, q.paused, sum(x.due) as due, min(x.oldest) as oldest
   from izta.queue q

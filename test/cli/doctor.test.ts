@@ -12,15 +12,17 @@ import { fileURLToPath } from 'node:url'
 import { createIzta, defineJob, defineSchedule } from 'izta'
 import { pgDatabase } from 'izta/pg'
 import { createTestClock, drain } from 'izta/testing'
-import { afterAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { examine, runDoctor } from '../../src/cli/doctor.ts'
 import { gatherDatabaseFacts } from '../../src/cli/doctor-facts.ts'
 import type { Finding } from '../../src/cli/doctor-finding.ts'
 import { functionChecks } from '../../src/cli/doctor-functions.ts'
 import { serverChecks } from '../../src/cli/doctor-server.ts'
 import { workChecks } from '../../src/cli/doctor-work.ts'
+import { configOf } from '../../src/config.ts'
 import { inSchema } from '../../src/db/database.ts'
 import { migrate } from '../../src/db/migrate.ts'
+import { tick } from '../../src/scheduler.ts'
 import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
 import { newTask } from '../store/statements.ts'
 import { testDatabase } from '../support/database.ts'
@@ -96,7 +98,7 @@ describe('a healthy installation', () => {
     expect(findings.filter(({ level }) => level !== 'ok')).toEqual([])
     expect(code).toBe(0)
     expect(findings.map(({ name }) => name).join(', ')).toBe(
-      'connection, database, version, user, privileges, clock, schema, xmin horizon, dead rows, queues, losses, failures, schedules, history, connections',
+      'connection, database, version, user, privileges, clock, schema, xmin horizon, dead rows, queues, losses, failures, ticks, schedules, history, connections',
     )
     expect(of('xmin horizon')).toEqual([expect.stringContaining('grant pg_read_all_stats')])
   })
@@ -500,15 +502,57 @@ describe('schedules', () => {
     await overdue(-60)
   })
 
+  const ticked = (seconds: number | undefined) =>
+    pool.query(`update izta.wake set ticked_at = coalesce(now() - $1 * interval '1 second', '-infinity')`, [
+      seconds,
+    ])
+  afterEach(() => ticked(undefined))
+
   test.each([
-    [300, 'ok', /2 schedules planned/],
-    [900, 'warning', /No tick for at least 15 min/],
-    [7300, 'failure', /No tick for at least 2 h.*scheduler/],
-  ])('no tick for %i s: %s', async (seconds, level, message) => {
+    [300, 'ok', /2 schedules planned/, /^ok: none has come yet/],
+    [
+      900,
+      'warning',
+      /without ticks \(see ticks\): "\w+" has waited for at least 15 min/,
+      /^warning: No tick has/,
+    ],
+    [7300, 'failure', /has waited for at least 2 h/, /^failure: No tick has ever come.*scheduler function/],
+  ])('no tick for %i s: %s', async (seconds, level, message, ticks) => {
     await overdue(seconds)
     const { of } = await doctor()
     expect(of('schedules')).toEqual([expect.stringMatching(message)])
     expect(of('schedules')[0]).toMatch(new RegExp(`^${level}`))
+    expect(of('ticks')).toEqual([expect.stringMatching(ticks)])
+  })
+
+  test.each([
+    [100, 'ok: the last one came 100 s ago'],
+    [
+      900,
+      expect.stringMatching(/^warning: The last tick came 15 min ago: .* startRunner has scheduler: true/),
+    ],
+    [7300, expect.stringMatching(/^failure: The last tick came 2 h ago/)],
+  ])('the last tick came %i s ago', async (seconds, message) => {
+    await ticked(seconds)
+    expect((await doctor()).of('ticks')).toEqual([message])
+  })
+
+  test('where there is no schedule the last tick is known, and its age is no failure', async () => {
+    await pool.query('delete from izta.schedule')
+    await tick(configOf(izta))
+    expect((await doctor()).of('ticks')).toEqual(['ok: the last one came 0 s ago'])
+    await ticked(7300)
+    expect((await doctor()).of('ticks')).toEqual([
+      expect.stringMatching(/^warning: The last tick came 2 h ago/),
+    ])
+  })
+
+  test('ticks that come and plan nothing', async () => {
+    await overdue(900)
+    await ticked(30)
+    const { of } = await doctor()
+    expect(of('schedules')).toEqual([expect.stringMatching(/^failure: Ticks come, but plan nothing/)])
+    expect(of('ticks')).toEqual(['ok: the last one came 30 s ago'])
   })
 
   test('one schedule that ticks pass over', async () => {
@@ -606,7 +650,7 @@ describe('sleepy mode', () => {
     const { of } = await doctor()
     expect(of('schedules')).toEqual([
       expect.stringMatching(
-        /^warning: No alarm has invoked the scheduler for at least 15 min: "daily" waits/,
+        /^warning: No alarm has invoked the scheduler: "daily" has waited for at least 15 min/,
       ),
     ])
     expect(of('queues')).toEqual([expect.stringContaining('that the alarm is set (see alarm)')])
