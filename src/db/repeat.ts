@@ -26,7 +26,7 @@ export interface RepeatedReply {
 
 /**
  * `build(true)` makes the statement once an earlier try may have been applied. When the tries run out the error
- * with outcome `unknown` is thrown if there was one, because it still holds.
+ * with outcome `unknown` is thrown if there was one, because it still holds; a refusal after it gets that outcome too.
  */
 export async function repeat(
   database: Database,
@@ -46,7 +46,8 @@ export async function repeat(
     try {
       return { rows: await database.query(build(ambiguous)), ambiguous }
     } catch (error) {
-      if (!isDatabaseError(error) || !error.retryable) throw error
+      if (!isDatabaseError(error)) throw error
+      if (!error.retryable) throw ambiguous ? Object.assign(error, { outcome: 'unknown' }) : error
       if (error.outcome === 'unknown') lost = error
       const pauseMs = pauseAfter(attempt)
       if (attempt >= attempts || clock.now() + pauseMs >= deadlineMs) throw lost ?? error

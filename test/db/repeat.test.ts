@@ -95,6 +95,13 @@ test('when the tries run out after a lost answer the outcome stays unknown', asy
   await expect(repeat(database, instantClock(), build, options)).rejects.toMatchObject({ outcome: 'unknown' })
 })
 
+test('a refusal after a lost answer is thrown as it is, and the outcome stays unknown', async () => {
+  const refusal = failed('not-applied', false)
+  const thrown = repeat(scripted(failed('unknown'), refusal), instantClock(), build)
+  await expect(thrown).rejects.toBe(refusal)
+  expect(refusal.outcome).toBe('unknown')
+})
+
 test('pauses double from the first to the longest, each a random share of it', async () => {
   const clock = instantClock()
   const random = vi.spyOn(Math, 'random').mockReturnValue(1)

@@ -288,6 +288,23 @@ test.each([
   expect(await leased()).toEqual([])
 })
 
+test('a turn whose answer is lost and whose repeat is refused: what it had settled and claimed is not forgotten', async () => {
+  await enqueueNotes(25)
+  const { wrapped } = between(async (statement, send, count) => {
+    if (count === 3) throw new DatabaseError('data-refused', 'refused', {})
+    const rows = await send(statement)
+    if (count === 2) throw lost()
+    return rows
+  })
+  const izta = createIzta({ database: wrapped, jobs: [note], log })
+  const expired: string[] = []
+  izta.on('lease.expired', ({ taskId }) => expired.push(taskId))
+  expect(await invoke(izta).done).toMatchObject({ claimed: 25, finished: 25 })
+  expect(runs).toHaveLength(25)
+  expect(expired).toEqual([])
+  expect(await leased()).toEqual([])
+})
+
 test('answers lost at random: every task runs once', async () => {
   await enqueueNotes(200)
   let seed = 7
