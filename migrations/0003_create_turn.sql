@@ -22,7 +22,8 @@
 --                                                         its handler ignores its signal and still runs
 -- A task marked for cancellation becomes cancelled whatever its kind, except when it finished.
 --
--- Arrays of one group may be shorter than the first of it: what is missing is null.
+-- Arrays of one group may be shorter than the first of it: what is missing is as their own first element, or null where
+-- a task may have none (bodies, delays of p_, run_at, keys, key_until, traces).
 --
 -- Rows returned, told apart by "row"; all but the first have only id, queue, job and key:
 --   (null)     a claimed task to run. Null stands for a column's default, and in created_ms for due_ms
@@ -85,10 +86,11 @@ begin
         with gone as (
           delete from izta.task t
           using (
-            select i.id, i.claims, i.body, i.keep_seconds, i.n
+            select i.id, coalesce(i.claims, p_claims[1]) as claims, i.body,
+              coalesce(i.keep_seconds, p_keep_seconds[1]) as keep_seconds, i.n
             from unnest(p_ids, p_claims, p_kinds, p_bodies, p_keep_seconds)
               with ordinality as i(id, claims, kind, body, keep_seconds, n)
-            where i.kind = 'finish'
+            where coalesce(i.kind, p_kinds[1]) = 'finish'
             order by i.id) i
           where t.id = i.id and t.lease = p_lease and t.claims = i.claims
           returning i.n, i.body, i.keep_seconds, t.id, t.queue, t.job, t.payload, t.errors, t.priority, t.attempt,
@@ -115,13 +117,14 @@ begin
         array_agg(s.body), array_agg(s.delay_ms), array_agg(s.keep_seconds)
       into v_ns, v_ids, v_kinds, v_bodies, v_delays_ms, v_keep_seconds
       from (
-        select i.n, t.id, i.delay_ms, i.keep_seconds,
-          case when t.cancel and i.kind <> 'finish' then 'cancel' else i.kind end as kind,
-          case when t.cancel and i.kind not in ('finish', 'cancel') then null else i.body end as body
+        select i.n, t.id, i.delay_ms, coalesce(i.keep_seconds, p_keep_seconds[1]) as keep_seconds,
+          case when t.cancel and k.kind <> 'finish' then 'cancel' else k.kind end as kind,
+          case when t.cancel and k.kind not in ('finish', 'cancel') then null else i.body end as body
         from unnest(p_ids, p_claims, p_kinds, p_bodies, p_delays_ms, p_keep_seconds)
           with ordinality as i(id, claims, kind, body, delay_ms, keep_seconds, n)
+        cross join lateral (select coalesce(i.kind, p_kinds[1]) as kind) k
         join izta.task t on t.id = i.id
-        where t.lease = p_lease and t.claims = i.claims
+        where t.lease = p_lease and t.claims = coalesce(i.claims, p_claims[1])
         order by t.id
         for update of t) s;
     end if;
@@ -183,15 +186,17 @@ begin
       with made as (
         insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until,
           parent, created_at, trace)
-        select c.id, c.queue, c.job, c.payload::json, c.priority, c.max_attempts, w.at, w.at, c.key, c.key_until,
-          p_ids[c.parent], v_now, c.trace
+        select c.id, coalesce(c.queue, c_queues[1]), coalesce(c.job, c_jobs[1]), c.payload::json,
+          coalesce(c.priority, c_priorities[1]), coalesce(c.max_attempts, c_max_attempts[1]), w.at, w.at, c.key,
+          c.key_until, p_ids[c.parent], v_now, c.trace
         from unnest(c_parents, c_ids, c_queues, c_jobs, c_payloads, c_priorities, c_max_attempts, c_delays_ms,
           c_run_at, c_keys, c_key_until, c_traces)
           as c(parent, id, queue, job, payload, priority, max_attempts, delay_ms, run_at, key, key_until, trace)
-        cross join lateral (select coalesce(c.run_at, v_now + c.delay_ms * interval '1 ms') as at) w
+        cross join lateral (
+          select coalesce(c.run_at, v_now + coalesce(c.delay_ms, c_delays_ms[1]) * interval '1 ms') as at) w
         where v_finished[c.parent] and not (c_look_back and exists (select from izta.history h where h.id = c.id))
         -- One order for everybody, or two inserts of mixed keys deadlock.
-        order by c.job, c.key, c.id
+        order by coalesce(c.job, c_jobs[1]), c.key, c.id
         on conflict do nothing
         returning id, queue, run_at)
       select coalesce(array_agg(id), '{}'), array_agg(distinct queue) filter (where run_at <= v_now)
@@ -204,7 +209,7 @@ begin
 
       if cardinality(v_made) < cardinality(c_ids) then
         for "row", id, queue, job, key in
-          select 'skipped', c.id, c.queue, c.job, c.key
+          select 'skipped', c.id, coalesce(c.queue, c_queues[1]), coalesce(c.job, c_jobs[1]), c.key
           from unnest(c_parents, c_ids, c_queues, c_jobs, c_keys) as c(parent, id, queue, job, key)
           where v_finished[c.parent] and c.id <> all (v_made)
         loop

@@ -44,8 +44,9 @@ begin
 end
 $unmake$;
 
--- Arguments: the columns of the tasks; p_look_back: their ids may have been used before, so they are looked up in the
--- history; p_wake: marks the queues as woken. Inside an application's transaction those rows would stay locked.
+-- Arguments: the columns of the tasks. An array that is shorter than the ids: what is missing is as its first element,
+-- or null where tasks may have none (run_at, key, key_until, trace). p_look_back: their ids may have been used before, so
+-- they are looked up in the history; p_wake: marks the queues as woken. Inside an application's transaction those rows would stay locked.
 --
 -- Returns one row: refused [{ index, id, status }], where id is null if the holder of the key ended just now; the
 -- queues that want a runner; and the first due instant to come, when no alarm is set for it.
@@ -74,19 +75,32 @@ declare
   v_due text[];
   v_stale text[];
   v_later timestamptz;
+  v_least uuid;
+  v_greatest uuid;
+  v_looks_back boolean not null := false;
 begin
+  -- Ids that nobody has chosen are neighbours: one look tells that none of them has ended, of almost every call.
+  if p_look_back then
+    select s.ids[1], s.ids[cardinality(s.ids)],
+      exists (select from izta.history h where h.id between s.ids[1] and s.ids[cardinality(s.ids)])
+    into v_least, v_greatest, v_looks_back
+    from (select array(select i.id from unnest(p_ids) i(id) order by i.id) as ids) s;
+  end if;
+
   with made as (
     insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until, created_at,
       trace)
-    select i.id, i.queue, i.job, i.payload::json, i.priority, i.max_attempts, w.at, w.at, i.key, i.key_until, v_now,
-      i.trace
+    select i.id, coalesce(i.queue, p_queues[1]), coalesce(i.job, p_jobs[1]), i.payload::json,
+      coalesce(i.priority, p_priorities[1]), coalesce(i.max_attempts, p_max_attempts[1]), w.at, w.at, i.key, i.key_until,
+      v_now, i.trace
     from unnest(p_ids, p_queues, p_jobs, p_payloads, p_priorities, p_max_attempts, p_delays_ms, p_run_at, p_keys,
       p_key_until, p_traces)
       as i(id, queue, job, payload, priority, max_attempts, delay_ms, run_at, key, key_until, trace)
-    cross join lateral (select coalesce(i.run_at, v_now + i.delay_ms * interval '1 ms') as at) w
-    where not (p_look_back and exists (select from izta.history h where h.id = i.id))
+    cross join lateral (
+      select coalesce(i.run_at, v_now + coalesce(i.delay_ms, p_delays_ms[1]) * interval '1 ms') as at) w
+    where not (v_looks_back and exists (select from izta.history h where h.id = i.id))
     -- One order for everybody, or two inserts of mixed keys deadlock.
-    order by i.job, i.key, i.id
+    order by coalesce(i.job, p_jobs[1]), i.key, i.id
     on conflict do nothing
     returning id, queue, run_at)
   select array(select m.id from made m),
@@ -95,7 +109,10 @@ begin
     (select min(m.run_at) from made m where m.run_at > v_now)
   into v_made, v_queues, v_due, v_later;
 
-  if p_look_back and cardinality(v_made) > 0 then
+  if p_look_back and cardinality(v_made) > 0 and (
+    current_setting('transaction_isolation') in ('repeatable read', 'serializable')
+    or exists (select from izta.history h where h.id between v_least and v_greatest)
+  ) then
     v_ended := izta.unmake_ended_1(v_made);
   end if;
 
@@ -114,7 +131,7 @@ begin
       select h.id, h.status, null, null, null from izta.history h where p_look_back and h.id = i.id
       union all
       select t.id, null, t.lease is not null, t.run_at, t.attempt from izta.task t
-      where i.key_until is not null and t.job = i.job and t.key = i.key and t.key_until is not null and not t.key_freed
+      where i.key_until is not null and t.job = coalesce(i.job, p_jobs[1]) and t.key = i.key and t.key_until is not null and not t.key_freed
       limit 1) f on true
     where i.id not in (select m.id from unnest(v_made) m(id)) or i.id in (select e.id from unnest(v_ended) e(id));
   end if;

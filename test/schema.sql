@@ -155,19 +155,32 @@ declare
   v_due text[];
   v_stale text[];
   v_later timestamptz;
+  v_least uuid;
+  v_greatest uuid;
+  v_looks_back boolean not null := false;
 begin
+  -- Ids that nobody has chosen are neighbours: one look tells that none of them has ended, of almost every call.
+  if p_look_back then
+    select s.ids[1], s.ids[cardinality(s.ids)],
+      exists (select from izta.history h where h.id between s.ids[1] and s.ids[cardinality(s.ids)])
+    into v_least, v_greatest, v_looks_back
+    from (select array(select i.id from unnest(p_ids) i(id) order by i.id) as ids) s;
+  end if;
+
   with made as (
     insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until, created_at,
       trace)
-    select i.id, i.queue, i.job, i.payload::json, i.priority, i.max_attempts, w.at, w.at, i.key, i.key_until, v_now,
-      i.trace
+    select i.id, coalesce(i.queue, p_queues[1]), coalesce(i.job, p_jobs[1]), i.payload::json,
+      coalesce(i.priority, p_priorities[1]), coalesce(i.max_attempts, p_max_attempts[1]), w.at, w.at, i.key, i.key_until,
+      v_now, i.trace
     from unnest(p_ids, p_queues, p_jobs, p_payloads, p_priorities, p_max_attempts, p_delays_ms, p_run_at, p_keys,
       p_key_until, p_traces)
       as i(id, queue, job, payload, priority, max_attempts, delay_ms, run_at, key, key_until, trace)
-    cross join lateral (select coalesce(i.run_at, v_now + i.delay_ms * interval '1 ms') as at) w
-    where not (p_look_back and exists (select from izta.history h where h.id = i.id))
+    cross join lateral (
+      select coalesce(i.run_at, v_now + coalesce(i.delay_ms, p_delays_ms[1]) * interval '1 ms') as at) w
+    where not (v_looks_back and exists (select from izta.history h where h.id = i.id))
     -- One order for everybody, or two inserts of mixed keys deadlock.
-    order by i.job, i.key, i.id
+    order by coalesce(i.job, p_jobs[1]), i.key, i.id
     on conflict do nothing
     returning id, queue, run_at)
   select array(select m.id from made m),
@@ -176,7 +189,10 @@ begin
     (select min(m.run_at) from made m where m.run_at > v_now)
   into v_made, v_queues, v_due, v_later;
 
-  if p_look_back and cardinality(v_made) > 0 then
+  if p_look_back and cardinality(v_made) > 0 and (
+    current_setting('transaction_isolation') in ('repeatable read', 'serializable')
+    or exists (select from izta.history h where h.id between v_least and v_greatest)
+  ) then
     v_ended := izta.unmake_ended_1(v_made);
   end if;
 
@@ -195,7 +211,7 @@ begin
       select h.id, h.status, null, null, null from izta.history h where p_look_back and h.id = i.id
       union all
       select t.id, null, t.lease is not null, t.run_at, t.attempt from izta.task t
-      where i.key_until is not null and t.job = i.job and t.key = i.key and t.key_until is not null and not t.key_freed
+      where i.key_until is not null and t.job = coalesce(i.job, p_jobs[1]) and t.key = i.key and t.key_until is not null and not t.key_freed
       limit 1) f on true
     where i.id not in (select m.id from unnest(v_made) m(id)) or i.id in (select e.id from unnest(v_ended) e(id));
   end if;
@@ -288,10 +304,11 @@ begin
         with gone as (
           delete from izta.task t
           using (
-            select i.id, i.claims, i.body, i.keep_seconds, i.n
+            select i.id, coalesce(i.claims, p_claims[1]) as claims, i.body,
+              coalesce(i.keep_seconds, p_keep_seconds[1]) as keep_seconds, i.n
             from unnest(p_ids, p_claims, p_kinds, p_bodies, p_keep_seconds)
               with ordinality as i(id, claims, kind, body, keep_seconds, n)
-            where i.kind = 'finish'
+            where coalesce(i.kind, p_kinds[1]) = 'finish'
             order by i.id) i
           where t.id = i.id and t.lease = p_lease and t.claims = i.claims
           returning i.n, i.body, i.keep_seconds, t.id, t.queue, t.job, t.payload, t.errors, t.priority, t.attempt,
@@ -318,13 +335,14 @@ begin
         array_agg(s.body), array_agg(s.delay_ms), array_agg(s.keep_seconds)
       into v_ns, v_ids, v_kinds, v_bodies, v_delays_ms, v_keep_seconds
       from (
-        select i.n, t.id, i.delay_ms, i.keep_seconds,
-          case when t.cancel and i.kind <> 'finish' then 'cancel' else i.kind end as kind,
-          case when t.cancel and i.kind not in ('finish', 'cancel') then null else i.body end as body
+        select i.n, t.id, i.delay_ms, coalesce(i.keep_seconds, p_keep_seconds[1]) as keep_seconds,
+          case when t.cancel and k.kind <> 'finish' then 'cancel' else k.kind end as kind,
+          case when t.cancel and k.kind not in ('finish', 'cancel') then null else i.body end as body
         from unnest(p_ids, p_claims, p_kinds, p_bodies, p_delays_ms, p_keep_seconds)
           with ordinality as i(id, claims, kind, body, delay_ms, keep_seconds, n)
+        cross join lateral (select coalesce(i.kind, p_kinds[1]) as kind) k
         join izta.task t on t.id = i.id
-        where t.lease = p_lease and t.claims = i.claims
+        where t.lease = p_lease and t.claims = coalesce(i.claims, p_claims[1])
         order by t.id
         for update of t) s;
     end if;
@@ -386,15 +404,17 @@ begin
       with made as (
         insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until,
           parent, created_at, trace)
-        select c.id, c.queue, c.job, c.payload::json, c.priority, c.max_attempts, w.at, w.at, c.key, c.key_until,
-          p_ids[c.parent], v_now, c.trace
+        select c.id, coalesce(c.queue, c_queues[1]), coalesce(c.job, c_jobs[1]), c.payload::json,
+          coalesce(c.priority, c_priorities[1]), coalesce(c.max_attempts, c_max_attempts[1]), w.at, w.at, c.key,
+          c.key_until, p_ids[c.parent], v_now, c.trace
         from unnest(c_parents, c_ids, c_queues, c_jobs, c_payloads, c_priorities, c_max_attempts, c_delays_ms,
           c_run_at, c_keys, c_key_until, c_traces)
           as c(parent, id, queue, job, payload, priority, max_attempts, delay_ms, run_at, key, key_until, trace)
-        cross join lateral (select coalesce(c.run_at, v_now + c.delay_ms * interval '1 ms') as at) w
+        cross join lateral (
+          select coalesce(c.run_at, v_now + coalesce(c.delay_ms, c_delays_ms[1]) * interval '1 ms') as at) w
         where v_finished[c.parent] and not (c_look_back and exists (select from izta.history h where h.id = c.id))
         -- One order for everybody, or two inserts of mixed keys deadlock.
-        order by c.job, c.key, c.id
+        order by coalesce(c.job, c_jobs[1]), c.key, c.id
         on conflict do nothing
         returning id, queue, run_at)
       select coalesce(array_agg(id), '{}'), array_agg(distinct queue) filter (where run_at <= v_now)
@@ -407,7 +427,7 @@ begin
 
       if cardinality(v_made) < cardinality(c_ids) then
         for "row", id, queue, job, key in
-          select 'skipped', c.id, c.queue, c.job, c.key
+          select 'skipped', c.id, coalesce(c.queue, c_queues[1]), coalesce(c.job, c_jobs[1]), c.key
           from unnest(c_parents, c_ids, c_queues, c_jobs, c_keys) as c(parent, id, queue, job, key)
           where v_finished[c.parent] and c.id <> all (v_made)
         loop

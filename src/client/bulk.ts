@@ -41,7 +41,8 @@ export function bulkItems(
 /** Ids that callers gave must differ. */
 export function refuseRepeatedIds(tasks: readonly NewTask[]): void {
   const seen = new Map<string, number>()
-  for (const [index, { id }] of tasks.entries()) {
+  for (const [index, { id, idWasGiven }] of tasks.entries()) {
+    if (idWasGiven !== true) continue
     const first = seen.get(id)
     if (first !== undefined) {
       throw new OptionError(

@@ -12,11 +12,27 @@ export function plainArray(values: readonly (string | number | boolean | null)[]
 }
 
 /** An array literal of instants. */
-export function instantArray(values: readonly (Date | undefined)[]): string {
-  return plainArray(values.map((value) => (value === undefined ? null : `"${value.toISOString()}"`)))
+export function instantArray(values: readonly (Date | null | undefined)[]): string {
+  return plainArray(values.map((value) => (value ? `"${value.toISOString()}"` : null)))
 }
 
 const quoted = (value: string) => `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`
+
+/**
+ * One for all of a column that is never null, where they are alike: most are, in tasks of one call. Statements take the
+ * first element for those that are missing.
+ */
+export function oneForAll<T extends string | number>(values: readonly T[]): readonly T[] {
+  const [first] = values
+  return values.every((value) => value === first) ? values.slice(0, 1) : values
+}
+
+/** No element at all of a column in which all are null: statements take null for those that are missing. */
+export function noneForNulls<T>(values: readonly (T | null | undefined)[]): readonly (T | null)[] {
+  return values.some((value) => value !== null && value !== undefined)
+    ? values.map((value) => value ?? null)
+    : []
+}
 
 /** The text of a column that cannot be null. */
 export function text(row: Row, column: string): string {
@@ -34,11 +50,11 @@ export function integerOr(row: Row, column: string, otherwise: number): number {
   return value === null || value === undefined ? otherwise : Number(value)
 }
 
-/** A boolean column, which Postgres prints as `t` or `f`. */
 export function optionalInteger(row: Row, column: string): number | undefined {
   return optionalText(row, column) === undefined ? undefined : integer(row, column)
 }
 
+/** A boolean column, which Postgres prints as `t` or `f`. */
 export const flag = (row: Row, column: string): boolean => row[column] === 't' || row[column] === 'true'
 
 /** An instant from milliseconds since the epoch. */

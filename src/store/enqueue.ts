@@ -2,7 +2,16 @@
 import type { Row, Statement } from '../db/database.ts'
 import type { TaskStatus } from '../job/task.ts'
 import { alarmMarginSeconds } from './alarms.ts'
-import { instantArray, json, optionalInstant, optionalText, plainArray, textArray } from './encode.ts'
+import {
+  instantArray,
+  json,
+  noneForNulls,
+  oneForAll,
+  optionalInstant,
+  optionalText,
+  plainArray,
+  textArray,
+} from './encode.ts'
 
 /** A task as it goes into the table: checked, with its defaults filled in. */
 export interface NewTask {
@@ -34,16 +43,16 @@ export const unfinishedStatus = `case
 export function taskColumns(tasks: readonly NewTask[]): string[] {
   return [
     plainArray(tasks.map((task) => task.id)),
-    textArray(tasks.map((task) => task.queue)),
-    textArray(tasks.map((task) => task.job)),
+    textArray(oneForAll(tasks.map((task) => task.queue))),
+    textArray(oneForAll(tasks.map((task) => task.job))),
     textArray(tasks.map((task) => task.payload)),
-    plainArray(tasks.map((task) => task.priority)),
-    plainArray(tasks.map((task) => task.maxAttempts)),
-    plainArray(tasks.map((task) => task.delayMs)),
-    instantArray(tasks.map((task) => task.runAt)),
-    textArray(tasks.map((task) => task.key ?? null)),
-    textArray(tasks.map((task) => task.keyUntil ?? null)),
-    textArray(tasks.map((task) => task.trace ?? null)),
+    plainArray(oneForAll(tasks.map((task) => task.priority))),
+    plainArray(oneForAll(tasks.map((task) => task.maxAttempts))),
+    plainArray(oneForAll(tasks.map((task) => task.delayMs))),
+    instantArray(noneForNulls(tasks.map((task) => task.runAt))),
+    textArray(noneForNulls(tasks.map((task) => task.key))),
+    textArray(noneForNulls(tasks.map((task) => task.keyUntil))),
+    textArray(noneForNulls(tasks.map((task) => task.trace))),
   ]
 }
 

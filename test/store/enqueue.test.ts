@@ -1,8 +1,8 @@
 // Enqueue as SQL: all or nothing, safe to repeat, and a wake that is neither lost nor waits for strangers.
 import { createIzta, defineJob } from 'izta'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { defaults } from '../../src/defaults.ts'
-import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
+import { enqueueOnlyStatement, type NewTask } from '../../src/store/enqueue.ts'
 import { registerQueuesStatement, setQueuePausedStatement } from '../../src/store/queues.ts'
 import { testDatabase } from '../support/database.ts'
 import {
@@ -209,4 +209,62 @@ test('ten thousand tasks go in with one call', async () => {
   expect((await enqueue(database, tasks)).refused).toEqual([])
   const { refused } = await enqueue(database, tasks, true)
   expect(refused).toHaveLength(10_000)
+})
+
+describe('what tasks of one call have in common is sent once', () => {
+  const instants = [new Date('2040-01-01T00:00:00Z'), new Date('2041-01-01T00:00:00Z')] as const
+  test.each<[string, Partial<NewTask>[]]>([
+    ['nothing', [{}, {}, {}]],
+    ['queue', [{ queue: 'a "b" \\' }, { queue: 'a "b" \\' }, { queue: 'c' }]],
+    ['job', [{ job: 'x' }, { job: 'y' }, { job: 'y' }]],
+    ['priority', [{ priority: 0 }, { priority: 0 }, { priority: 9 }]],
+    ['most attempts', [{ maxAttempts: 1 }, { maxAttempts: 1 }, { maxAttempts: 7 }]],
+    ['delay', [{ delayMs: 60_000 }, { delayMs: 60_000 }, { delayMs: 0 }]],
+    ['instant of the first alone', [{ runAt: instants[0] }, {}, {}]],
+    ['instant of the last alone', [{}, {}, { runAt: instants[1] }]],
+    ['instant of all', [{ runAt: instants[0] }, { runAt: instants[0] }, { runAt: instants[0] }]],
+    ['key of the first alone', [{ key: 'k 1', keyUntil: 'started' }, {}, {}]],
+    ['key of the second alone', [{}, { key: 'k 2', keyUntil: 'finished' }, {}]],
+    ['trace of all', [{ trace: 't' }, { trace: 't' }, { trace: 't' }]],
+    ['trace of the last alone', [{}, {}, { trace: 't' }]],
+  ])('unless it differs: %s', async (_, facts) => {
+    const tasks = facts.map((one) => newTask(one))
+    expect(await enqueue(database, tasks, true)).toMatchObject({ refused: [] })
+    const { rows } = await pool.query(
+      `select id, queue, job, priority, max_attempts, extract(epoch from run_at - created_at)::float8 as seconds,
+        run_at, key, key_until, trace
+      from izta.task where id = any ($1) order by id`,
+      [tasks.map(({ id }) => id)],
+    )
+    expect(rows).toEqual(
+      tasks.map((task) => ({
+        id: task.id,
+        queue: task.queue,
+        job: task.job,
+        priority: task.priority,
+        max_attempts: task.maxAttempts,
+        seconds: task.runAt === undefined ? task.delayMs / 1000 : expect.any(Number),
+        run_at: task.runAt ?? expect.any(Date),
+        key: task.key ?? null,
+        key_until: task.keyUntil ?? null,
+        trace: task.trace ?? null,
+      })),
+    )
+  })
+})
+
+test.for([0, 1, 2])('a bulk that repeats an ended task makes the others: number %i by id', async (place) => {
+  const queue = `among ${place}`
+  const ids = newTasks(3).map(({ id }) => id)
+  const ended = newTask({ queue, id: ids[place]! })
+  await enqueue(database, [ended])
+  await runToEnd(queue)
+  // In no order: ids that callers have chosen have none.
+  const tasks = [ids[2]!, ids[0]!, ids[1]!].map((id) => newTask({ id, queue }))
+  const { refused } = await enqueue(database, tasks, true)
+  expect(refused).toEqual([
+    { index: tasks.findIndex(({ id }) => id === ended.id), id: ended.id, status: 'finished' },
+  ])
+  const { rows } = await pool.query('select id from izta.task where queue = $1', [queue])
+  expect(rows).toHaveLength(2)
 })

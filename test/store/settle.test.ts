@@ -111,6 +111,49 @@ describe('what becomes of a task', () => {
   })
 })
 
+test.for([
+  ['finish', 'finish', 'finish'],
+  ['finish', 'finish', 'retry'],
+  ['retry', 'finish', 'finish'],
+  ['retry', 'retry', 'retry'],
+] as const)('what outcomes of one call have in common is sent once: %s', async (kinds) => {
+  const queue = kinds.join(' ')
+  await enqueue(database, newTasks(3, { queue }))
+  const first = newLease()
+  const [released] = await claim(database, 1, { lease: first, queues: [queue] })
+  await settle(database, first, [outcome(released!, 'release')])
+  const lease = newLease()
+  const tasks = await claim(database, 3, { lease, queues: [queue] })
+  expect(tasks.map(({ claims }) => claims).toSorted()).toEqual([1, 1, 2])
+  for (const order of [tasks.slice(0, 1), tasks.slice(1)]) {
+    const { unsettled } = await settle(
+      database,
+      lease,
+      order.map((task) => {
+        const kind = kinds[tasks.indexOf(task)]!
+        const keepSeconds = 3600 + tasks.indexOf(task)
+        return outcome(task, kind, { keepSeconds, body: kind === 'retry' ? error('thrown') : '1' })
+      }),
+    )
+    expect(unsettled).toEqual([])
+  }
+  const { rows } = await pool.query<{ id: string; kind: string; seconds: number }>(
+    `select id, 'finish' as kind, extract(epoch from expires_at - finished_at)::float8 as seconds
+    from izta.history where queue = $1
+    union all
+    select id, 'retry', null from izta.task where queue = $1 and attempt = 1 and lease is null`,
+    [queue],
+  )
+  const expected = tasks.map(({ id }, index) => ({
+    id,
+    kind: kinds[index],
+    seconds: kinds[index] === 'finish' ? 3600 + index : null,
+  }))
+  expect(rows.toSorted((a, b) => a.id.localeCompare(b.id))).toEqual(
+    expected.toSorted((a, b) => a.id.localeCompare(b.id)),
+  )
+})
+
 test("errors are appended with the database's instant, and the last 25 are kept", async () => {
   const { rows } = await pool.query<{ now: Date }>('select izta.now() as now')
   const { lease, task } = await claimOne('errors')
