@@ -12,6 +12,10 @@ export interface Clock {
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(ms, callback) {
+    if (ms <= longestTimerMs) {
+      const timer = setTimeout(callback, Math.max(0, ms))
+      return () => clearTimeout(timer)
+    }
     let timer: NodeJS.Timeout
     const wait = (restMs: number) => {
       timer =

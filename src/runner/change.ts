@@ -12,6 +12,8 @@ export function createChange(clock: Clock): Change {
   let wake = () => {}
 
   function notify(): void {
+    // A promise that is resolved again is reported to Node, which takes longer than all the rest.
+    if (hasChanged) return
     hasChanged = true
     wake()
   }

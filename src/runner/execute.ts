@@ -3,15 +3,16 @@ import * as z from 'zod/mini'
 import type { ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import { IztaError } from '../errors.ts'
-import type { FailOptions, JobContext } from '../job/context.ts'
+import type { FailOptions } from '../job/context.ts'
 import type { AnyJob, Job } from '../job/job.ts'
 import { decodePayload, encodeJson, readableMessage } from '../job/json.ts'
 import { describeIssues, validate } from '../job/validate.ts'
-import { withFacts } from '../log.ts'
+import { withFacts, type Logger } from '../log.ts'
 import { checkOptions, numberFrom } from '../options.ts'
 import { prepareTask, type Prepared } from '../prepare.ts'
 import type { ClaimedTask } from '../store/turn.ts'
-import { noTracing } from '../tracing.ts'
+import { noTracing, type Tracing } from '../tracing.ts'
+import { createContext } from './context.ts'
 import { describeThrown, dropped, failed, quoted, settle, type Ended, type Failure } from './outcome.ts'
 
 /** Why a running handler is told to stop; the signal's reason carries it as its `code`. */
@@ -49,66 +50,96 @@ export interface ExecuteOptions {
   /** On the clock's scale: when handlers are told to stop. */
   readonly stopAtMs: number
   /** The attempt has run for its whole time, and its signal has aborted. */
-  readonly onTimeout: () => void
+  readonly onTimeout: (execution: Execution) => void
 }
 
 /** Starts the handler of a claimed task. */
 export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): Execution {
-  const { config, stopAtMs, onTimeout } = options
-  const { clock, resultLimitBytes } = config
-  const controller = new AbortController()
-  const children: Prepared[] = []
-  let stopped: StopReason | undefined
-  let declared: Declared | undefined
-  let isOver = false
+  return new Attempt(task, job, options)
+}
 
-  const stop = (reason: StopReason) => {
-    if (stopped !== undefined) return
-    stopped = reason
-    controller.abort(new IztaError(reason, stopMessages[reason]))
+/** A class with little in it: of a short handler the objects around it cost more than itself. */
+class Attempt implements Execution {
+  readonly task: ClaimedTask
+  readonly job: Job
+  readonly ended: Promise<Ended>
+  readonly #options: ExecuteOptions
+  readonly #startedAtMs: number
+  readonly #cancelTimeout: () => void
+  #controller: AbortController | undefined
+  #stopped: StopReason | undefined
+  #declared: Declared | undefined
+  #children: Prepared[] | undefined
+  #isOver = false
+
+  constructor(task: ClaimedTask, job: Job, options: ExecuteOptions) {
+    this.task = task
+    this.job = job
+    this.#options = options
+    const { clock, tracing } = options.config
+    this.#startedAtMs = clock.now()
+    this.#cancelTimeout = clock.after(job.timeoutSeconds * 1000, () => {
+      this.stop('timeout')
+      options.onTimeout(this)
+    })
+    this.ended = tracing === noTracing ? this.#run(undefined) : this.#runTraced(tracing)
   }
-  const timeoutMs = job.timeoutSeconds * 1000
-  const endsAtMs = Math.min(clock.now() + timeoutMs, stopAtMs)
-  const cancelTimeout = clock.after(timeoutMs, () => {
-    stop('timeout')
-    onTimeout()
-  })
-  const { attempt: failedAttempts, losses } = task
-  const attempt = failedAttempts + 1
 
-  const ctx: JobContext<unknown> = {
-    task: taskInfo(task),
-    attempt,
-    losses,
-    signal: controller.signal,
-    remainingMs: () => Math.max(0, endsAtMs - clock.now()),
-    log: withFacts(config.log, { task: task.id, job: task.job, queue: task.queue, attempt }),
-    fail(error: unknown, failOptions: FailOptions = {}): never {
-      declared = new Declared(error, checkOptions('ctx.fail', failOptionsSchema, failOptions))
-      throw declared
-    },
-    enqueue(child: AnyJob, payload?: unknown, childOptions?: object) {
-      if (isOver) {
-        throw new IztaError(
-          'task-over',
-          `Task ${task.id} has enqueued a child of job "${child.id}" after its handler had ended: await what enqueues.`,
-        )
-      }
-      if (children.length >= defaults.childrenPerTask) {
-        throw new IztaError(
-          'too-many-children',
-          `Task ${task.id} has enqueued ${children.length} children, the most one task may: fan out in two levels.`,
-        )
-      }
-      const prepared = prepareTask(child, payload, childOptions, config)
-      // Awaited when the handler has returned; until then nobody listens.
-      if (prepared instanceof Promise) prepared.catch(() => {})
-      children.push(prepared)
-    },
+  stop(reason: StopReason): void {
+    if (this.#stopped !== undefined) return
+    this.#stopped = reason
+    this.#controller?.abort(reasonOf(reason))
+  }
+
+  /** Made when a handler asks for it. */
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController()
+      if (this.#stopped !== undefined) this.#controller.abort(reasonOf(this.#stopped))
+    }
+    return this.#controller.signal
+  }
+
+  get log(): Logger {
+    const { id, job, queue, attempt } = this.task
+    return withFacts(this.#options.config.log, { task: id, job, queue, attempt: attempt + 1 })
+  }
+
+  remainingMs(): number {
+    const { config, stopAtMs } = this.#options
+    const endsAtMs = Math.min(this.#startedAtMs + this.job.timeoutSeconds * 1000, stopAtMs)
+    return Math.max(0, endsAtMs - config.clock.now())
+  }
+
+  fail(error: unknown, options: FailOptions = {}): never {
+    this.#declared = new Declared(error, checkOptions('ctx.fail', failOptionsSchema, options))
+    throw this.#declared
+  }
+
+  enqueue(child: AnyJob, payload?: unknown, options?: object): void {
+    if (this.#isOver) {
+      throw new IztaError(
+        'task-over',
+        `Task ${this.task.id} has enqueued a child of job "${child.id}" after its handler had ended: await what enqueues.`,
+      )
+    }
+    const children = (this.#children ??= [])
+    if (children.length >= defaults.childrenPerTask) {
+      throw new IztaError(
+        'too-many-children',
+        `Task ${this.task.id} has enqueued ${children.length} children, the most one task may: fan out in two levels.`,
+      )
+    }
+    const prepared = prepareTask(child, payload, options, this.#options.config)
+    // Awaited when the handler has returned; until then nobody listens.
+    if (prepared instanceof Promise) prepared.catch(() => {})
+    children.push(prepared)
   }
 
   // Waits only for what is not there yet: each wait costs as much as a short handler.
-  async function run(trace: string | undefined): Promise<Ended> {
+  async #run(trace: string | undefined): Promise<Ended> {
+    const { task, job } = this
+    const { resultLimitBytes } = this.#options.config
     try {
       const payload = job.payload === undefined ? undefined : decodePayload(task.payload)
       const validated = validate(job.payload, payload)
@@ -117,65 +148,60 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
         const message = `The stored payload does not fit today's schema of the job: ${describeIssues(checked.issues)}`
         return dropped(task, job, { code: 'payload-refused', class: 'PayloadError', message })
       }
-      const returned: unknown = await job.run(checked.value, ctx)
-      isOver = true
-      if (declared !== undefined) throw declared
-      if (stopped === 'timeout') throw controller.signal.reason
-      const made = children.length === 0 ? [] : await Promise.all(children)
+      const returned: unknown = await job.run(checked.value, createContext(this))
+      this.#isOver = true
+      if (this.#declared !== undefined) throw this.#declared
+      if (this.#stopped === 'timeout') throw reasonOf('timeout')
+      const children = this.#children === undefined ? [] : await Promise.all(this.#children)
       const result = job.result === undefined ? noResult : await readResult(job, returned, resultLimitBytes)
       if (!result.ok) return failed(task, job, result.failure)
       return settle(task, job, 'finish', {
         body: result.text,
-        children: trace === undefined ? made : made.map((child) => ({ ...child, trace })),
+        children: trace === undefined ? children : children.map((child) => ({ ...child, trace })),
       })
     } catch (error) {
-      return await judge(error)
+      return await this.#judge(error)
     } finally {
-      cancelTimeout()
+      this.#cancelTimeout()
     }
   }
 
-  async function judge(thrown: unknown): Promise<Ended> {
-    isOver = true
-    if (stopped === 'cancelled') return settle(task, job, 'cancel')
-    if (declared !== undefined)
-      return failed(task, job, await describeDeclared(job, declared, resultLimitBytes))
-    if (stopped === 'timeout') return failed(task, job, timeoutFailure)
-    if (stopped !== undefined) return settle(task, job, 'release')
+  async #judge(thrown: unknown): Promise<Ended> {
+    const { task, job } = this
+    this.#isOver = true
+    if (this.#stopped === 'cancelled') return settle(task, job, 'cancel')
+    if (this.#declared !== undefined) {
+      const { resultLimitBytes } = this.#options.config
+      return failed(task, job, await describeDeclared(job, this.#declared, resultLimitBytes))
+    }
+    if (this.#stopped === 'timeout') return failed(task, job, timeoutFailure)
+    if (this.#stopped !== undefined) return settle(task, job, 'release')
     return failed(task, job, describeThrown(thrown))
   }
 
-  async function traced(): Promise<Ended> {
-    const { id, queue, job: jobId, trace } = task
-    const started = { id, queue, job: jobId, trace, attempt, losses }
+  async #runTraced(tracing: Tracing): Promise<Ended> {
+    const { id, queue, job, trace, attempt, losses } = this.task
+    const started = { id, queue, job, trace, attempt: attempt + 1, losses }
+    const { logMessages } = this.#options.config
     try {
-      return await config.tracing.run(started, run, ({ outcome, failure }) => ({
-        outcome: outcome.kind,
-        failure: failure && quoted(failure, config.logMessages),
-      }))
+      return await tracing.run(
+        started,
+        (text) => this.#run(text),
+        ({ outcome, failure }) => ({
+          outcome: outcome.kind,
+          failure: failure && quoted(failure, logMessages),
+        }),
+      )
     } catch (error) {
-      return await judge(error)
+      return await this.#judge(error)
     } finally {
       // Whoever traces may fail before it has called `run`.
-      cancelTimeout()
+      this.#cancelTimeout()
     }
   }
-  return { task, job, ended: config.tracing === noTracing ? run(undefined) : traced(), stop }
 }
 
-const taskInfo = (task: ClaimedTask): JobContext['task'] => ({
-  id: task.id,
-  job: task.job,
-  queue: task.queue,
-  priority: task.priority,
-  key: task.key,
-  parent: task.parent,
-  schedule: task.schedule,
-  slot: task.slot,
-  enqueuedAt: task.enqueuedAt,
-  dueAt: task.dueAt,
-  maxAttempts: task.maxAttempts,
-})
+const reasonOf = (reason: StopReason) => new IztaError(reason, stopMessages[reason])
 
 const failOptionsSchema = z.strictObject({
   retry: z.optional(z.boolean()),

@@ -52,6 +52,9 @@ export function createHand({ config, places, deadline, report, onEnded, onStuck 
   /** Asked about an earlier slot before they start. */
   const starting = new Set<string>()
   const stuck = new Set<string>()
+  /** Of tasks that have exceeded their time. */
+  const graces = new Map<string, () => void>()
+  const howToRun = { config, stopAtMs: deadline.stopAtMs, onTimeout: startGrace }
   let waiting: { readonly task: ClaimedTask; readonly job: Job } | undefined
   /** After a lost task was met: one claim at a time, until one comes that was not lost. */
   let oneByOne = false
@@ -61,16 +64,17 @@ export function createHand({ config, places, deadline, report, onEnded, onStuck 
 
   function receive(claimed: readonly ClaimedTask[]): void {
     if (claimed.some((task) => task.losses === 0)) oneByOne = false
-    const admitted = claimed.map((task) => ({ task, admission: admit(task, config, places.running) }))
-    const alone = admitted.find(({ admission }) => admission.kind === 'run-alone')
-    for (const { task, admission } of admitted) {
+    const admissions = claimed.map((task) => admit(task, config, places.running))
+    const alone = claimed[admissions.findIndex(({ kind }) => kind === 'run-alone')]
+    for (const [index, admission] of admissions.entries()) {
+      const task = claimed[index] as ClaimedTask
       if (admission.kind === 'settle') {
         onEnded(admission.ended)
       } else if (!mayStart() || waiting !== undefined || places.free() === 0) {
         onEnded(settle(task, admission.job, 'release'))
       } else if (alone === undefined) {
         start(task, admission.job)
-      } else if (task === alone.task) {
+      } else if (task === alone) {
         oneByOne = true
         waiting = { task, job: admission.job }
         places.requestAlone(task.id)
@@ -112,23 +116,31 @@ export function createHand({ config, places, deadline, report, onEnded, onStuck 
 
   function run(task: ClaimedTask, job: Job): void {
     report.started(task)
-    let cancelGrace = () => {}
-    const onTimeout = () => {
-      cancelGrace = clock.after(defaults.runner.graceSeconds * 1000, () => {
-        if (!executions.has(task.id)) return
-        giveUpOne(execution)
-        // The next attempt starts when this process is surely gone: not before its lease has ended.
-        onEnded(failed(task, job, timeoutFailure, 'retry-after-lease'))
-      })
-    }
-    const execution = execute(task, job, { config, stopAtMs: deadline.stopAtMs, onTimeout })
+    const execution = execute(task, job, howToRun)
     executions.set(task.id, execution)
     void execution.ended.then((ended) => {
-      cancelGrace()
+      cancelGrace(task.id)
       places.give(task.id)
       // One that was given up has its outcome already, or keeps its lease.
       if (executions.delete(task.id)) onEnded(ended)
     })
+  }
+
+  function startGrace(execution: Execution): void {
+    const { task, job } = execution
+    const cancel = clock.after(defaults.runner.graceSeconds * 1000, () => {
+      graces.delete(task.id)
+      if (!executions.has(task.id)) return
+      giveUpOne(execution)
+      // The next attempt starts when this process is surely gone: not before its lease has ended.
+      onEnded(failed(task, job, timeoutFailure, 'retry-after-lease'))
+    })
+    graces.set(task.id, cancel)
+  }
+
+  function cancelGrace(id: string): void {
+    graces.get(id)?.()
+    graces.delete(id)
   }
 
   function giveUpOne({ task }: Execution): void {

@@ -41,6 +41,45 @@ test('a handler that returns has finished, with its result', async () => {
   expect(summary).toMatchObject({ claimed: 1, finished: 1, failed: 0, stuck: [], more: false })
 })
 
+test('a handler may take its context apart', async () => {
+  const { task } = await outcomeOf(
+    ({ task: { job }, attempt, losses, remainingMs, enqueue, log: own, fail }) => {
+      own.info('apart')
+      if (attempt === 2) return { job, losses, hasTime: remainingMs() > 0, enqueues: typeof enqueue }
+      return fail({ code: 'shortage', missing: 1 }, { retryAfterSeconds: 0 })
+    },
+  )
+  expect(task).toMatchObject({
+    status: 'finished',
+    attempt: 2,
+    result: { job: 'job', losses: 0, hasTime: true, enqueues: 'function' },
+  })
+})
+
+test('a signal that is asked for only after the timeout has aborted', async () => {
+  const asked = Promise.withResolvers<AbortSignal>()
+  const over = Promise.withResolvers<void>()
+  const slow = defineJob({
+    id: 'slow',
+    timeoutSeconds: 5,
+    async run(_payload, ctx) {
+      await over.promise
+      asked.resolve(ctx.signal)
+      expect(ctx.signal).toBe(ctx.signal)
+    },
+  })
+  const izta = createIzta({ database, jobs: [slow], clock, log })
+  await izta.enqueue(slow)
+  const started = new Promise<void>((resolve) => void izta.on('task.started', () => resolve()))
+  const drained = drain(izta)
+  await started
+  await clock.advance({ seconds: 5 })
+  over.resolve()
+  const signal = await asked.promise
+  expect(signal).toMatchObject({ aborted: true, reason: { code: 'timeout' } })
+  expect(await drained).toMatchObject({ retried: 1 })
+})
+
 test('a job without a result schema stores nothing of what its handler returns', async () => {
   const job = defineJob({ id: 'mute', run: () => ({ secret: 1 }) })
   const izta = createIzta({ database, jobs: [job], clock, log })
