@@ -45,15 +45,15 @@ end
 $unmake$;
 
 -- Arguments: the columns of the tasks. An array that is shorter than the ids: what is missing is as its first element,
--- or null where tasks may have none (run_at, key, key_until, trace). p_look_back: their ids may have been used before, so
--- they are looked up in the history; p_wake: marks the queues as woken. Inside an application's transaction those rows would stay locked.
+-- or null where tasks may have none (run_at, key, key_until, trace). p_least and p_greatest: the bounds of the ids, which
+-- may have been used before and are looked up in the history; null when they have not; p_wake: marks the queues as woken. Inside an application's transaction those rows would stay locked.
 --
 -- Returns one row: refused [{ index, id, status }], where id is null if the holder of the key ended just now; the
 -- queues that want a runner; and the first due instant to come, when no alarm is set for it.
 create function izta.enqueue_1(
   p_ids uuid[], p_queues text[], p_jobs text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[],
   p_delays_ms bigint[], p_run_at timestamptz[], p_keys text[], p_key_until text[], p_traces text[],
-  p_look_back boolean, p_wake boolean, p_alarm_margin interval)
+  p_least uuid, p_greatest uuid, p_wake boolean, p_alarm_margin interval)
 returns table (refused json, wake json, later_ms bigint)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -75,18 +75,10 @@ declare
   v_due text[];
   v_stale text[];
   v_later timestamptz;
-  v_least uuid;
-  v_greatest uuid;
-  v_looks_back boolean not null := false;
-begin
   -- Ids that nobody has chosen are neighbours: one look tells that none of them has ended, of almost every call.
-  if p_look_back then
-    select s.ids[1], s.ids[cardinality(s.ids)],
-      exists (select from izta.history h where h.id between s.ids[1] and s.ids[cardinality(s.ids)])
-    into v_least, v_greatest, v_looks_back
-    from (select array(select i.id from unnest(p_ids) i(id) order by i.id) as ids) s;
-  end if;
-
+  v_looks_back constant boolean not null := p_least is not null
+    and exists (select from izta.history h where h.id between p_least and p_greatest);
+begin
   with made as (
     insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until, created_at,
       trace)
@@ -109,9 +101,9 @@ begin
     (select min(m.run_at) from made m where m.run_at > v_now)
   into v_made, v_queues, v_due, v_later;
 
-  if p_look_back and cardinality(v_made) > 0 and (
+  if p_least is not null and cardinality(v_made) > 0 and (
     current_setting('transaction_isolation') in ('repeatable read', 'serializable')
-    or exists (select from izta.history h where h.id between v_least and v_greatest)
+    or exists (select from izta.history h where h.id between p_least and p_greatest)
   ) then
     v_ended := izta.unmake_ended_1(v_made);
   end if;
@@ -128,7 +120,7 @@ begin
     left join lateral (
       select t.id, null as status, t.lease is not null as leased, t.run_at, t.attempt from izta.task t where t.id = i.id
       union all
-      select h.id, h.status, null, null, null from izta.history h where p_look_back and h.id = i.id
+      select h.id, h.status, null, null, null from izta.history h where p_least is not null and h.id = i.id
       union all
       select t.id, null, t.lease is not null, t.run_at, t.attempt from izta.task t
       where i.key_until is not null and t.job = coalesce(i.job, p_jobs[1]) and t.key = i.key and t.key_until is not null and not t.key_freed

@@ -134,7 +134,7 @@ comment on index izta.task_key is 'one unfinished task per job and key';
 CREATE INDEX task_schedule ON izta.task USING btree (schedule, slot) WHERE (schedule IS NOT NULL);
 comment on index izta.task_schedule is 'tasks of a changed, paused or removed schedule; overlap';
 
-CREATE OR REPLACE FUNCTION izta.enqueue_1(p_ids uuid[], p_queues text[], p_jobs text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[], p_run_at timestamp with time zone[], p_keys text[], p_key_until text[], p_traces text[], p_look_back boolean, p_wake boolean, p_alarm_margin interval)
+CREATE OR REPLACE FUNCTION izta.enqueue_1(p_ids uuid[], p_queues text[], p_jobs text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[], p_run_at timestamp with time zone[], p_keys text[], p_key_until text[], p_traces text[], p_least uuid, p_greatest uuid, p_wake boolean, p_alarm_margin interval)
  RETURNS TABLE(refused json, wake json, later_ms bigint)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -155,18 +155,10 @@ declare
   v_due text[];
   v_stale text[];
   v_later timestamptz;
-  v_least uuid;
-  v_greatest uuid;
-  v_looks_back boolean not null := false;
-begin
   -- Ids that nobody has chosen are neighbours: one look tells that none of them has ended, of almost every call.
-  if p_look_back then
-    select s.ids[1], s.ids[cardinality(s.ids)],
-      exists (select from izta.history h where h.id between s.ids[1] and s.ids[cardinality(s.ids)])
-    into v_least, v_greatest, v_looks_back
-    from (select array(select i.id from unnest(p_ids) i(id) order by i.id) as ids) s;
-  end if;
-
+  v_looks_back constant boolean not null := p_least is not null
+    and exists (select from izta.history h where h.id between p_least and p_greatest);
+begin
   with made as (
     insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until, created_at,
       trace)
@@ -189,9 +181,9 @@ begin
     (select min(m.run_at) from made m where m.run_at > v_now)
   into v_made, v_queues, v_due, v_later;
 
-  if p_look_back and cardinality(v_made) > 0 and (
+  if p_least is not null and cardinality(v_made) > 0 and (
     current_setting('transaction_isolation') in ('repeatable read', 'serializable')
-    or exists (select from izta.history h where h.id between v_least and v_greatest)
+    or exists (select from izta.history h where h.id between p_least and p_greatest)
   ) then
     v_ended := izta.unmake_ended_1(v_made);
   end if;
@@ -208,7 +200,7 @@ begin
     left join lateral (
       select t.id, null as status, t.lease is not null as leased, t.run_at, t.attempt from izta.task t where t.id = i.id
       union all
-      select h.id, h.status, null, null, null from izta.history h where p_look_back and h.id = i.id
+      select h.id, h.status, null, null, null from izta.history h where p_least is not null and h.id = i.id
       union all
       select t.id, null, t.lease is not null, t.run_at, t.attempt from izta.task t
       where i.key_until is not null and t.job = coalesce(i.job, p_jobs[1]) and t.key = i.key and t.key_until is not null and not t.key_freed

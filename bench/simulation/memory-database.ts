@@ -62,17 +62,18 @@ export function memoryDatabase(clock: { readonly epochMs: number }): Database {
 
   function enqueue(given: Arguments): Row[] {
     const now = clock.epochMs
-    const column = (name: string) => arrayOf(given[name])
+    const ids = arrayOf(given['p_ids'])
+    const column = (name: string) => columnOf(given[name], ids.length)
     const [jobs, names] = [column('p_jobs'), column('p_queues')]
     const [payloads, priorities, attempts] = [
       column('p_payloads'),
       column('p_priorities'),
       column('p_max_attempts'),
     ]
-    const [delays, instants] = [column('p_delays_ms'), column('p_run_at')]
+    const [delays, instants] = [column('p_delays_ms'), arrayOf(given['p_run_at'])]
     const dueQueues = new Set<string>()
     let laterMs = Infinity
-    for (const [index, id] of column('p_ids').entries()) {
+    for (const [index, id] of ids.entries()) {
       const queue = names[index] ?? ''
       const runAt = instants[index]
       const runAtMs = runAt === null || runAt === undefined ? now + Number(delays[index]) : Date.parse(runAt)
@@ -118,10 +119,11 @@ export function memoryDatabase(clock: { readonly epochMs: number }): Database {
   function turn(given: Arguments): Row[] {
     const now = clock.epochMs
     const lease = given['p_lease'] ?? ''
-    const [claims, kinds] = [arrayOf(given['p_claims']), arrayOf(given['p_kinds'])]
+    const ids = arrayOf(given['p_ids'])
+    const [claims, kinds] = [columnOf(given['p_claims'], ids.length), columnOf(given['p_kinds'], ids.length)]
     const delays = arrayOf(given['p_delays_ms'])
     const rows: Row[] = []
-    for (const [index, id] of arrayOf(given['p_ids']).entries()) {
+    for (const [index, id] of ids.entries()) {
       const task = byId.get(id ?? '')
       if (task === undefined || task.lease !== lease || String(task.claims) !== claims[index]) {
         rows.push({ row: 'unsettled', id })
@@ -301,6 +303,12 @@ function parametersOf(name: string): string[] {
   const [, list] = new RegExp(`create function izta\\.${name}\\(([^)]*)\\)`).exec(migrations) ?? []
   if (list === undefined) throw new Error(`no migration creates izta.${name}`)
   return list.split(',').map((parameter) => parameter.trim().split(' ')[0] ?? '')
+}
+
+/** A column in which the first element stands for those that are missing. */
+function columnOf(literal: string | null | undefined, length: number): (string | null)[] {
+  const elements = arrayOf(literal)
+  return Array.from({ length }, (_, index) => elements[index] ?? elements[0] ?? null)
 }
 
 /** An array literal as the store writes them. */

@@ -56,9 +56,9 @@ export function taskColumns(tasks: readonly NewTask[]): string[] {
   ]
 }
 
-// The columns of the tasks, and whether their ids may have been used before.
+// The columns of the tasks, and the bounds of their ids where they may have been used before.
 const input = `$1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], $7::bigint[],
-  $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::boolean`
+  $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::uuid, $13::uuid`
 
 const enqueueAndWake = `
 select refused, wake, later_ms from izta.enqueue_1(${input}, true, interval '${alarmMarginSeconds} seconds')`
@@ -68,11 +68,22 @@ const enqueueOnly = `
 select refused from izta.enqueue_1(${input}, false, null)`
 
 export function enqueueStatement(tasks: readonly NewTask[], lookInHistory: boolean): Statement {
-  return { text: enqueueAndWake, values: [...taskColumns(tasks), String(lookInHistory)] }
+  return { text: enqueueAndWake, values: [...taskColumns(tasks), ...boundsOf(tasks, lookInHistory)] }
 }
 
 export function enqueueOnlyStatement(tasks: readonly NewTask[], lookInHistory: boolean): Statement {
-  return { text: enqueueOnly, values: [...taskColumns(tasks), String(lookInHistory)] }
+  return { text: enqueueOnly, values: [...taskColumns(tasks), ...boundsOf(tasks, lookInHistory)] }
+}
+
+/** The least and the greatest id, in the order of text, which is that of UUIDs in lower case. */
+function boundsOf(tasks: readonly NewTask[], areWanted: boolean): (string | null)[] {
+  if (!areWanted) return [null, null]
+  let [least, greatest] = [tasks[0]?.id ?? null, tasks[0]?.id ?? null]
+  for (const { id } of tasks) {
+    if (least !== null && id < least) least = id
+    if (greatest !== null && id > greatest) greatest = id
+  }
+  return [least, greatest]
 }
 
 /** A task that was not inserted. `id` is null where the holder committed or ended only now: look again. */

@@ -194,8 +194,9 @@ test('temporary objects of the caller do not stand in for those of the schema', 
     create function pg_temp.now() returns timestamptz language sql as 'select ''epoch''::timestamptz';
     create domain pg_temp.uuid as text check (false); create domain pg_temp.timestamptz as text check (false);`)
   const { rows } = await client.query(
-    `select refused from izta.enqueue_1(array['01890a5d-ac96-774b-bcce-b302099a8057']::pg_catalog.uuid[], '{default}',
-      '{double}', '{" null"}', '{5}', '{3}', '{0}', '{null}', '{null}', '{null}', '{null}', true, true, '5 s')`,
+    `select refused from izta.enqueue_1(array[$1]::pg_catalog.uuid[], '{default}', '{double}', '{" null"}', '{5}', '{3}',
+      '{0}', '{null}', '{null}', '{null}', '{null}', $1, $1, true, '5 s')`,
+    ['01890a5d-ac96-774b-bcce-b302099a8057'],
   )
   expect(rows).toEqual([{ refused: null }])
   const made = await client.query(
