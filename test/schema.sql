@@ -327,14 +327,16 @@ begin
         array_agg(s.body), array_agg(s.delay_ms), array_agg(s.keep_seconds)
       into v_ns, v_ids, v_kinds, v_bodies, v_delays_ms, v_keep_seconds
       from (
-        select i.n, t.id, i.delay_ms, coalesce(i.keep_seconds, p_keep_seconds[1]) as keep_seconds,
-          case when t.cancel and k.kind <> 'finish' then 'cancel' else k.kind end as kind,
-          case when t.cancel and k.kind not in ('finish', 'cancel') then null else i.body end as body
-        from unnest(p_ids, p_claims, p_kinds, p_bodies, p_delays_ms, p_keep_seconds)
-          with ordinality as i(id, claims, kind, body, delay_ms, keep_seconds, n)
-        cross join lateral (select coalesce(i.kind, p_kinds[1]) as kind) k
+        select i.n, t.id, i.delay_ms, i.keep_seconds,
+          case when t.cancel and i.kind <> 'finish' then 'cancel' else i.kind end as kind,
+          case when t.cancel and i.kind not in ('finish', 'cancel') then null else i.body end as body
+        from (
+          select o.id, coalesce(o.claims, p_claims[1]) as claims, coalesce(o.kind, p_kinds[1]) as kind, o.body, o.delay_ms,
+            coalesce(o.keep_seconds, p_keep_seconds[1]) as keep_seconds, o.n
+          from unnest(p_ids, p_claims, p_kinds, p_bodies, p_delays_ms, p_keep_seconds)
+            with ordinality as o(id, claims, kind, body, delay_ms, keep_seconds, n)) i
         join izta.task t on t.id = i.id
-        where t.lease = p_lease and t.claims = coalesce(i.claims, p_claims[1])
+        where t.lease = p_lease and t.claims = i.claims
         order by t.id
         for update of t) s;
     end if;

@@ -83,8 +83,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'settles-before-the-handler-ends',
     file: 'src/runner/execute.ts',
-    from: 'const returned: unknown = await job.run(checked.value, ctx)',
-    to: 'const returned: unknown = job.run(checked.value, ctx) && undefined',
+    from: 'const returned: unknown = await job.run(checked.value, createContext(this))',
+    to: 'const returned: unknown = job.run(checked.value, createContext(this)) && undefined',
   },
   {
     name: 'results-not-stored',

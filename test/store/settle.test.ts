@@ -124,7 +124,7 @@ test.for([
   await settle(database, first, [outcome(released!, 'release')])
   const lease = newLease()
   const tasks = await claim(database, 3, { lease, queues: [queue] })
-  expect(tasks.map(({ claims }) => claims).toSorted()).toEqual([1, 1, 2])
+  expect(tasks.map(({ claims }) => claims).toSorted((a, b) => a - b)).toEqual([1, 1, 2])
   for (const order of [tasks.slice(0, 1), tasks.slice(1)]) {
     const { unsettled } = await settle(
       database,
