@@ -11,18 +11,22 @@ export interface Apart {
   send(): void
 }
 
-/** `settle` never rejects; `onSettled` is called after each. */
+/**
+ * `settle` never rejects, and resolves to whether it could be sent. What could not goes back to the outbox in the same
+ * instant in which it is on its way no longer: the lease's tasks that nobody knows are handed back.
+ */
 export function createApart(
   outbox: Outbox,
   onSettled: () => void,
-  settle: (ended: Ended) => Promise<void>,
+  settle: (ended: Ended) => Promise<boolean>,
 ): Apart {
   const sent = new Set<string>()
 
   async function sendOne(ended: Ended): Promise<void> {
     sent.add(ended.task.id)
-    await settle(ended)
+    const wasSent = await settle(ended)
     sent.delete(ended.task.id)
+    if (!wasSent) outbox.putBack([ended])
     onSettled()
   }
 

@@ -101,9 +101,12 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
   })
   const apart = createApart(outbox, change.notify, async (ended) => {
     const result = await turns.take({ ended: [ended], limit: 0, watch: [], floors: [] }).catch(asFailure)
-    if ('error' in result) return failTurn([ended], result.error)
-    outbox.putBack(result.unsent)
+    if ('error' in result) {
+      await failTurn(result.error, false)
+      return false
+    }
     conclude(result)
+    return result.unsent.length === 0
   })
 
   function stopClaiming(): void {
@@ -200,7 +203,10 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
     const from = floors.forClaim()
     const result = await turns.take({ ended, limit, watch, floors: from }).catch(asFailure)
     asked -= limit
-    if ('error' in result) return failTurn(ended, result.error)
+    if ('error' in result) {
+      await failTurn(result.error, ended.length === 0 && isIdle())
+      return outbox.putBack(ended)
+    }
     if (watch.length > 0 || !hand.hasRunning) watchedAtMs = clock.now()
     const { claimed } = result
     // Nothing found above the floors: look from the beginning before believing it.
@@ -215,10 +221,9 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
     if (result.limit >= places.capacity && claimed.length >= result.limit) wakeSibling()
   }
 
-  async function failTurn(ended: readonly Ended[], error: unknown): Promise<void> {
-    if (canGoOn(error, ended.length === 0 && isIdle())) await waitOut(error)
+  async function failTurn(error: unknown, hasNothing: boolean): Promise<void> {
+    if (canGoOn(error, hasNothing)) await waitOut(error)
     else fatal ??= { error }
-    outbox.putBack(ended)
   }
 
   async function recover(): Promise<void> {

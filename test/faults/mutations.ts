@@ -11,6 +11,8 @@ export interface Mutation {
   readonly to: string
   /** What brings it to light soonest. @default every kind */
   readonly kinds?: readonly KindName[]
+  /** How many at the most. @default 150 */
+  readonly faults?: number
 }
 
 const turn = 'migrations/0003_create_turn.sql'
@@ -23,7 +25,7 @@ export const mutations: readonly Mutation[] = [
     from: 't.lease = p_lease and t.claims = i.claims',
     times: 2,
     to: 'true',
-    kinds: ['freeze-past-lease', 'trigger-twice'],
+    kinds: ['freeze-past-lease'],
   },
   {
     name: 'fence-without-claims',
@@ -32,6 +34,7 @@ export const mutations: readonly Mutation[] = [
     times: 2,
     to: 't.lease = p_lease',
     kinds: ['late-copy'],
+    faults: 600,
   },
   {
     name: 'fence-without-lease',
@@ -42,10 +45,10 @@ export const mutations: readonly Mutation[] = [
     kinds: ['late-copy'],
   },
   {
-    name: 'claims-without-row-locks',
+    name: 'claims-what-is-leased',
     file: turn,
-    from: 'for no key update of t skip locked) x',
-    to: ') x',
+    from: 't.run_at <= v_now and t.run_at >= p.floor',
+    to: `t.run_at <= v_now + interval '3 seconds' and t.run_at >= p.floor`,
   },
   {
     name: 'leases-too-short',
@@ -104,7 +107,7 @@ export const mutations: readonly Mutation[] = [
     file: 'src/runner/execute.ts',
     from: 'children.push(prepared)',
     to: `children.push(prepared)
-      void import('../client/enqueue.ts').then(async ({ insertTasks }) => insertTasks(config as never, [await prepared]))
+      void import('../client/enqueue.ts').then(async ({ insertTasks }) => insertTasks(this.#options.config as never, [await prepared]))
 `,
     kinds: ['kill-in-task', 'trigger-twice'],
   },

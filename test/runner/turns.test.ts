@@ -12,6 +12,7 @@ import { createTestClock, drain } from 'izta/testing'
 import { beforeEach, expect, test } from 'vitest'
 import * as z from 'zod'
 import { configOf } from '../../src/config.ts'
+import { repeatDefaults } from '../../src/db/repeat.ts'
 import { deadlineAfter } from '../../src/runner/deadline.ts'
 import { createPlaces } from '../../src/runner/places.ts'
 import { startRun, type RunOptions } from '../../src/runner/runner.ts'
@@ -659,6 +660,38 @@ test('the lost answer of a keyed settle starts no task twice', async () => {
   expect(keyedCalls).toBe(2)
   expect(runs).toHaveLength(4)
   expect(new Set(runs).size).toBe(4)
+})
+
+test('a keyed settle that is sent once more while the run leaves is known until its answer has come', async () => {
+  await family.enqueue(parent, { children: ['k2'], keyed: true })
+  const order: string[] = []
+  const sitsOut = Promise.withResolvers<void>()
+  let claims = 0
+  let tries = 0
+  const { wrapped } = between(async (statement, send) => {
+    if (statement.text.includes('lease = null')) order.push('handed back')
+    if (!isTurn(statement)) return send(statement)
+    if (limitOf(statement) > 0 && ++claims === 1) {
+      // What this claim took is found by the next statement, and handed back at the end unless it is known.
+      await send(statement)
+      throw lost()
+    }
+    if (settledIn(statement) === 0) return send(statement)
+    if (++tries <= repeatDefaults.attempts) throw lost()
+    order.push('sent again')
+    for (let n = 0; n < 5; n++) await new Promise(setImmediate)
+    const rows = await send(statement)
+    order.push('answered')
+    return rows
+  })
+  const told = { ...log, error: (text: string) => text.startsWith('a turn failed') && sitsOut.resolve() }
+  const run = invoke(createIzta({ database: wrapped, jobs: [parent, child], log: told, clock: hurried }))
+  await sitsOut.promise
+  run.leave()
+  expect(await run.done).toMatchObject({ finished: 1 })
+  expect(order).toEqual(['sent again', 'answered', 'handed back'])
+  const { rows } = await pool.query('select count(*)::int as parents from izta.history')
+  expect(rows).toEqual([{ parents: 1 }])
 })
 
 test('a job may enqueue itself', async () => {
