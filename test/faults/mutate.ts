@@ -38,7 +38,7 @@ export async function runMutations({ seed, names, log }: MutationOptions): Promi
 }
 
 async function runOne(mutation: Mutation, seed: number): Promise<MutationResult> {
-  const { name, file, kinds, faults = 150 } = mutation
+  const { name, file, kinds } = mutation
   const folder = await mkdtemp(join(tmpdir(), 'izta-mutation-'))
   try {
     for (const part of ['src', 'migrations', 'test/faults', 'package.json']) {
@@ -47,7 +47,7 @@ async function runOne(mutation: Mutation, seed: number): Promise<MutationResult>
     await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
     const path = join(folder, file)
     await writeFile(path, mutate(await readFile(path, 'utf8'), mutation))
-    const words = ['--faults', `${faults}`, '--rate', '8', '--seed', `${seed}`, '--until-violation', '--json']
+    const words = ['--faults', '150', '--rate', '8', '--seed', `${seed}`, '--until-violation', '--json']
     if (kinds !== undefined) words.push('--kinds', kinds.join(','))
     const { violations, seconds } = await reportOf(join(folder, 'test/faults/main.ts'), words)
     return { name, caughtBy: violations[0]?.rule, afterSeconds: violations[0]?.afterSeconds ?? seconds }

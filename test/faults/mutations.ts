@@ -11,8 +11,6 @@ export interface Mutation {
   readonly to: string
   /** What brings it to light soonest. @default every kind */
   readonly kinds?: readonly KindName[]
-  /** How many at the most. @default 150 */
-  readonly faults?: number
 }
 
 const turn = 'migrations/0003_create_turn.sql'
@@ -26,15 +24,6 @@ export const mutations: readonly Mutation[] = [
     times: 2,
     to: 'true',
     kinds: ['freeze-past-lease'],
-  },
-  {
-    name: 'fence-without-claims',
-    file: turn,
-    from: 't.lease = p_lease and t.claims = i.claims',
-    times: 2,
-    to: 't.lease = p_lease',
-    kinds: ['late-copy'],
-    faults: 600,
   },
   {
     name: 'fence-without-lease',
