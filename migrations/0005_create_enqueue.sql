@@ -44,9 +44,10 @@ begin
 end
 $unmake$;
 
--- Arguments: the columns of the tasks. An array that is shorter than the ids: what is missing is as its first element,
--- or null where tasks may have none (run_at, key, key_until, trace). p_least and p_greatest: the bounds of the ids, which
--- may have been used before and are looked up in the history; null when they have not; p_wake: marks the queues as woken. Inside an application's transaction those rows would stay locked.
+-- Arguments: the columns of the tasks; of an array that is shorter than the ids the first element stands for those that
+-- are missing, or null where tasks may have none (run_at, key, key_until, trace). p_least and p_greatest: the bounds of
+-- the ids, which may have been used before and are looked up in the history; null when they have not. p_wake: marks the
+-- queues as woken; inside an application's transaction those rows would stay locked.
 --
 -- Returns one row: refused [{ index, id, status }], where id is null if the holder of the key ended just now; the
 -- queues that want a runner; and the first due instant to come, when no alarm is set for it.
@@ -123,7 +124,8 @@ begin
       select h.id, h.status, null, null, null from izta.history h where p_least is not null and h.id = i.id
       union all
       select t.id, null, t.lease is not null, t.run_at, t.attempt from izta.task t
-      where i.key_until is not null and t.job = coalesce(i.job, p_jobs[1]) and t.key = i.key and t.key_until is not null and not t.key_freed
+      where i.key_until is not null and t.job = coalesce(i.job, p_jobs[1]) and t.key = i.key
+        and t.key_until is not null and not t.key_freed
       limit 1) f on true
     where i.id not in (select m.id from unnest(v_made) m(id)) or i.id in (select e.id from unnest(v_ended) e(id));
   end if;

@@ -203,7 +203,8 @@ begin
       select h.id, h.status, null, null, null from izta.history h where p_least is not null and h.id = i.id
       union all
       select t.id, null, t.lease is not null, t.run_at, t.attempt from izta.task t
-      where i.key_until is not null and t.job = coalesce(i.job, p_jobs[1]) and t.key = i.key and t.key_until is not null and not t.key_freed
+      where i.key_until is not null and t.job = coalesce(i.job, p_jobs[1]) and t.key = i.key
+        and t.key_until is not null and not t.key_freed
       limit 1) f on true
     where i.id not in (select m.id from unnest(v_made) m(id)) or i.id in (select e.id from unnest(v_ended) e(id));
   end if;
