@@ -478,8 +478,6 @@ begin
 
   if p_limit > 0 then
     -- One probe per priority and queue, priorities outermost; queues in another order each time, so that none starves.
-    -- Priorities before the first that a queue has are left out, unless floors tell where to look: to find the first
-    -- passes all entries of dead rows.
     select array_agg(q.name order by p.priority, q.place), array_agg(p.priority::smallint order by p.priority, q.place),
       array_agg(coalesce(timestamptz 'epoch' + f.ms * interval '1 ms', '-infinity') order by p.priority, q.place)
     into v_queues, v_priorities, v_floors
@@ -488,11 +486,7 @@ begin
       union all
       select n.name, random() from unnest(p_queues) n(name)
       where not exists (select from izta.queue q where q.name = n.name and q.paused)) q
-    cross join lateral generate_series(
-      case
-        when cardinality(p_floor_queues) > 0 then 0
-        else (select t.priority from izta.task t where t.queue = q.name order by t.priority, t.run_at limit 1)
-      end, 9) p(priority)
+    cross join generate_series(0, 9) p(priority)
     left join unnest(p_floor_queues, p_floor_priorities, p_floors_ms) f(queue, priority, ms)
       on f.queue = q.name and f.priority = p.priority;
 
