@@ -105,13 +105,13 @@ class Model {
   }
 }
 
-const name = fc.constantFrom('one', 'one', 'one', 'two')
+const someName = fc.constantFrom('one', 'one', 'one', 'two')
 const command = fc.oneof(
   {
     weight: 3,
     arbitrary: fc.record({
       do: fc.constant('put' as const),
-      name,
+      name: someName,
       seconds: fc.constantFrom(60, 100, 3600),
       missed: fc.constantFrom<Missed>('once', 'skip', 'all'),
     }),
@@ -120,7 +120,7 @@ const command = fc.oneof(
     weight: 4,
     arbitrary: fc.record({
       do: fc.constantFrom('pause', 'resume', 'resume', 'trigger', 'remove'),
-      name,
+      name: someName,
     }),
   },
   {
@@ -196,7 +196,7 @@ async function compare(izta: Izta, model: Model): Promise<void> {
   ])
   expect(
     schedules.map(({ name, rule, missed, paused, nextSlotAt }) => ({
-      name,
+      name: someName,
       rule,
       missed,
       paused,
