@@ -196,7 +196,7 @@ async function compare(izta: Izta, model: Model): Promise<void> {
   ])
   expect(
     schedules.map(({ name, rule, missed, paused, nextSlotAt }) => ({
-      name: someName,
+      name,
       rule,
       missed,
       paused,
