@@ -101,12 +101,9 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
   })
   const apart = createApart(outbox, change.notify, async (ended) => {
     const result = await turns.take({ ended: [ended], limit: 0, watch: [], floors: [] }).catch(asFailure)
-    if ('error' in result) {
-      await failTurn(result.error, false)
-      return false
-    }
-    conclude(result)
-    return result.unsent.length === 0
+    if ('error' in result) await failTurn(result.error, false)
+    else conclude(result)
+    return !('error' in result) && result.unsent.length === 0
   })
 
   function stopClaiming(): void {
@@ -204,7 +201,7 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
     const result = await turns.take({ ended, limit, watch, floors: from }).catch(asFailure)
     asked -= limit
     if ('error' in result) {
-      await failTurn(result.error, ended.length === 0 && isIdle())
+      await failTurn(result.error, ended.length === 0)
       return outbox.putBack(ended)
     }
     if (watch.length > 0 || !hand.hasRunning) watchedAtMs = clock.now()
@@ -221,8 +218,8 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
     if (result.limit >= places.capacity && claimed.length >= result.limit) wakeSibling()
   }
 
-  async function failTurn(error: unknown, hasNothing: boolean): Promise<void> {
-    if (canGoOn(error, hasNothing)) await waitOut(error)
+  async function failTurn(error: unknown, carriedNothing: boolean): Promise<void> {
+    if (canGoOn(error, carriedNothing && isIdle())) await waitOut(error)
     else fatal ??= { error }
   }
 
