@@ -16,15 +16,10 @@ export const systemClock: Clock = {
       const timer = setTimeout(callback, Math.max(0, ms))
       return () => clearTimeout(timer)
     }
-    let timer: NodeJS.Timeout
-    const wait = (restMs: number) => {
-      timer =
-        restMs > longestTimerMs
-          ? setTimeout(() => wait(restMs - longestTimerMs), longestTimerMs)
-          : setTimeout(callback, Math.max(0, restMs))
-    }
-    wait(ms)
-    return () => clearTimeout(timer)
+    let cancel = systemClock.after(longestTimerMs, () => {
+      cancel = systemClock.after(ms - longestTimerMs, callback)
+    })
+    return () => cancel()
   },
 }
 

@@ -77,13 +77,8 @@ export function enqueueOnlyStatement(tasks: readonly NewTask[], lookInHistory: b
 
 /** The least and the greatest id, in the order of text, which is that of UUIDs in lower case. */
 function boundsOf(tasks: readonly NewTask[], areWanted: boolean): (string | null)[] {
-  if (!areWanted) return [null, null]
-  let [least, greatest] = [tasks[0]?.id ?? null, tasks[0]?.id ?? null]
-  for (const { id } of tasks) {
-    if (least !== null && id < least) least = id
-    if (greatest !== null && id > greatest) greatest = id
-  }
-  return [least, greatest]
+  const ids = areWanted ? tasks.map(({ id }) => id).toSorted() : []
+  return [ids[0] ?? null, ids.at(-1) ?? null]
 }
 
 /** A task that was not inserted. `id` is null where the holder committed or ended only now: look again. */

@@ -118,7 +118,8 @@ export const readJobHealth = (rows: readonly Row[]): JobHealth[] =>
   }))
 
 // How far behind the schedules are; a tick moves plan_at of each that it has planned into the future. The table holds
-// as many rows as there are schedules. When the last tick came is recorded. The difference of the two clocks is there to find one that a test has replaced.
+// as many rows as there are schedules. When the last tick came is recorded. The difference of the two clocks is there to
+// find one that a test has replaced.
 const schedules = `
 with overdue as materialized (
   select s.name, s.plan_at from izta.schedule s where not s.paused and s.plan_at <= izta.now())

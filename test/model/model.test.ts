@@ -16,6 +16,7 @@ import {
   type RunSpec,
   type TaskSpec,
 } from './model.ts'
+import { followAll, timeoutMs } from './sequences.ts'
 
 type Command =
   | { readonly do: 'enqueue'; readonly tasks: readonly [TaskSpec] }
@@ -368,19 +369,8 @@ const expectedOf = (one: ModelTask): ReturnType<typeof factsOf> => ({
   expiresAt: instant(one.expiresAt),
 })
 
-const effort = Number(process.env['TEST_EFFORT'] ?? 1)
-const seed = process.env['TEST_SEED']
-const path = process.env['TEST_PATH']
-
 test(
   'whatever several clients ask for in turn, tasks, lists, counts and answers are those of the model',
-  async () => {
-    const sequence = fc.array(command, { minLength: 1, maxLength: 25, size: 'max' })
-    await fc.assert(fc.asyncProperty(sequence, follow), {
-      numRuns: Math.ceil(25 * effort),
-      ...(seed === undefined ? {} : { seed: Number(seed) }),
-      ...(path === undefined ? {} : { path }),
-    })
-  },
-  120_000 * effort,
+  () => followAll(command, { maxLength: 25, runs: 25 }, follow),
+  timeoutMs,
 )

@@ -6,6 +6,7 @@ import { expect, test } from 'vitest'
 import { configOf } from '../../src/config.ts'
 import { tick } from '../../src/scheduler.ts'
 import { testDatabase } from '../support/database.ts'
+import { followAll, timeoutMs } from './sequences.ts'
 
 type Missed = 'once' | 'skip' | 'all'
 
@@ -223,19 +224,8 @@ async function compare(izta: Izta, model: Model): Promise<void> {
 
 const sorted = (tasks: readonly object[]) => tasks.map((task) => JSON.stringify(task)).toSorted()
 
-const effort = Number(process.env['TEST_EFFORT'] ?? 1)
-const seed = process.env['TEST_SEED']
-const path = process.env['TEST_PATH']
-
 test(
   'whatever is asked of schedules, each slot has one task or none, as the model says',
-  async () => {
-    const sequence = fc.array(command, { minLength: 1, maxLength: 30, size: 'max' })
-    await fc.assert(fc.asyncProperty(sequence, follow), {
-      numRuns: Math.ceil(60 * effort),
-      ...(seed === undefined ? {} : { seed: Number(seed) }),
-      ...(path === undefined ? {} : { path }),
-    })
-  },
-  120_000 * effort,
+  () => followAll(command, { maxLength: 30, runs: 60 }, follow),
+  timeoutMs,
 )
