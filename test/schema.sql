@@ -181,6 +181,7 @@ begin
     (select min(m.run_at) from made m where m.run_at > v_now)
   into v_made, v_queues, v_due, v_later;
 
+  -- Looked at again, since the insert may have waited for whoever was ending one of them.
   if p_least is not null and cardinality(v_made) > 0 and (
     current_setting('transaction_isolation') in ('repeatable read', 'serializable')
     or exists (select from izta.history h where h.id between p_least and p_greatest)
