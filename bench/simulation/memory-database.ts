@@ -155,7 +155,8 @@ export function memoryDatabase(clock: { readonly epochMs: number }): Database {
 
   function linger(withinMs: number): Row[] {
     const now = clock.epochMs
-    const soon = due.slice(firstAfter(due, now)).find(({ lease }) => lease === undefined)
+    if (due[0] !== undefined && due[0].runAtMs <= now) return [{ now_ms: String(now), due_ms: String(now) }]
+    const soon = due.find(({ lease }) => lease === undefined)
     const queue = soon && queues.get(soon.queue)
     if (soon === undefined || queue === undefined || soon.runAtMs > now + withinMs) return []
     if (!(queue.lingersUntilMs <= now || queue.lingersUntilMs > soon.runAtMs)) return []

@@ -127,13 +127,17 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
     const { hops } = runnerEvent.parse(event)
     let claimed = true
     try {
-      let summary = await work(deadline, hops)
+      let last = await work(deadline, hops)
+      let summary = last
       while (
-        !summary.more &&
-        summary.stuck.length === 0 &&
+        !last.more &&
+        last.stuck.length === 0 &&
         (await linger(config, { queues, deadline, lingerSeconds, signal: stopped.signal }))
       ) {
-        summary = addUp(summary, await work(deadline, hops))
+        last = await work(deadline, hops)
+        summary = addUp(summary, last)
+        // Something is due, and somebody else holds it.
+        if (last.claimed === 0) break
       }
       claimed = summary.claimed > 0
       if (claimed) await prune(deadline)

@@ -1,15 +1,18 @@
 // When a runner claims next, and when it may believe that nothing is due.
 import type { Clock } from '../clock.ts'
+import { defaults } from '../defaults.ts'
+
+const { lastLookMs } = defaults.runner
 
 /**
  * A full claim is followed by the next at once, a partial one after a pause. An empty one cleared the queue's wake
- * mark, so an enqueue that saw the mark just before may have sent no wake: only a second empty claim, sent a pause
- * later, proves that nothing is due.
+ * mark, so an enqueue that saw the mark just before may have sent no wake: a runner that stays claims once more after
+ * a pause. One that leaves has that look done by `linger`.
  */
 export interface Looks {
   /** On the clock's scale; Infinity until something changes. */
   readonly nextAtMs: number
-  /** Two empty claims, far enough apart. */
+  /** An empty claim, or two, far enough apart. */
   readonly exhausted: boolean
   /** A claim is on its way: what becomes due from now on may escape it. Its mark goes to `record`. */
   sent(): SentMark
@@ -24,7 +27,7 @@ interface SentMark {
   readonly changes: number
 }
 
-export function createLooks(clock: Clock, pauseMs: number): Looks {
+export function createLooks(clock: Clock, claimsOnceMore: boolean): Looks {
   let nextAtMs = clock.now()
   let emptySinceMs: number | undefined
   let exhausted = false
@@ -40,13 +43,14 @@ export function createLooks(clock: Clock, pauseMs: number): Looks {
     record(sent, limit, claimed) {
       if (limit === 0) return
       const now = clock.now()
-      exhausted = claimed === 0 && emptySinceMs !== undefined && sent.atMs >= emptySinceMs + pauseMs
+      const isLast = !claimsOnceMore || (emptySinceMs !== undefined && sent.atMs >= emptySinceMs + lastLookMs)
+      exhausted = claimed === 0 && isLast
       if (claimed > 0) emptySinceMs = undefined
       else emptySinceMs ??= now
       if (changes > sent.changes) this.again()
       else if (exhausted) nextAtMs = Infinity
       else if (claimed >= limit) nextAtMs = now
-      else nextAtMs = (emptySinceMs ?? now) + pauseMs
+      else nextAtMs = (emptySinceMs ?? now) + lastLookMs
     },
     again() {
       changes++

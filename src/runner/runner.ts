@@ -21,7 +21,7 @@ import type { Places } from './places.ts'
 import { createReport, type RunSummary } from './report.ts'
 import { createTurns, type TurnResult } from './turns.ts'
 
-const { graceSeconds, settleSeconds, watchSeconds, lastLookMs, maxHops, troublePauseMs, secondTurnPlaces } =
+const { graceSeconds, settleSeconds, watchSeconds, maxHops, troublePauseMs, secondTurnPlaces } =
   defaults.runner
 
 export interface RunOptions {
@@ -30,11 +30,8 @@ export interface RunOptions {
   readonly queues: readonly string[]
   readonly places: Places
   readonly deadline: Deadline
-  /**
-   * An invocation leaves when nothing is due, after a pause and one more look; a server stays until its term is over;
-   * a test, whose enqueues are its own, leaves at once.
-   */
-  readonly whenIdle: 'leave' | 'leave-at-once' | 'stay'
+  /** An invocation leaves when a claim comes back empty; a server stays until its term is over. */
+  readonly whenIdle: 'leave' | 'stay'
   /** How many runners have started each other before this one. */
   readonly hops: number
   readonly onStuck?: (task: ClaimedTask) => void
@@ -62,7 +59,7 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
   /** What a sibling or a successor is woken for: other runners may serve some of these queues too. */
   const served = queues.length > 0 ? queues : [anyQueue]
   const outbox = createOutbox()
-  const looks = createLooks(clock, whenIdle === 'leave-at-once' ? 0 : lastLookMs)
+  const looks = createLooks(clock, whenIdle === 'stay')
   const floors = createFloors(clock)
   const report = createReport(config)
   const leaving = new AbortController()
@@ -162,7 +159,7 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
         startTurn(backlog && share >= secondTurnPlaces ? Math.min(limit, share) : limit, watchIsDue)
       } else if (flights > 0) {
         await change.next()
-      } else if (isIdle() && (!mayClaim(now) || (looks.exhausted && whenIdle !== 'stay'))) {
+      } else if (isIdle() && (!mayClaim(now) || (looks.exhausted && whenIdle === 'leave'))) {
         return
       } else {
         await change.next(Math.min(watchAtMs(), limit > 0 ? looks.nextAtMs : Infinity) - now)

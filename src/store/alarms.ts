@@ -70,41 +70,45 @@ export const recordAlarmStatement = (armedAt: Date): Statement => ({
   values: [armedAt.toISOString()],
 })
 
-// Takes the place of the one runner that waits for the next task of its queue, if that is due soon. Leased tasks are
-// no reason to wait: their runners settle them long before. Served by task_due.
+// The last look of a runner: what is due now; if nothing is, it takes the place of the one runner that waits for the
+// next task of its queue, if that is due soon. Leased tasks are no reason to wait: their runners settle them long before.
+// Served by task_due.
 const linger = `
-with soon as materialized (
-  select q.name, t.run_at
+with next as materialized (
+  select q.name, t.run_at, t.run_at <= izta.now() as is_due
   from izta.queue q
   cross join generate_series(0, 9) p(priority)
   cross join lateral (
     select o.run_at from izta.task o
-    where o.queue = q.name and o.priority = p.priority and o.lease is null
-      and o.run_at > izta.now() and o.run_at <= izta.now() + $2::float8 * interval '1 ms'
+    where o.queue = q.name and o.priority = p.priority and (o.lease is null or o.run_at <= izta.now())
+      and o.run_at <= izta.now() + $2::float8 * interval '1 ms'
     order by o.run_at limit 1) t
   where not q.paused and (pg_catalog.cardinality($1::text[]) = 0 or q.name = any ($1::text[]))
-    and (q.lingers_until <= izta.now() or q.lingers_until > t.run_at)
+    and (t.run_at <= izta.now() or q.lingers_until <= izta.now() or q.lingers_until > t.run_at)
   order by t.run_at
   limit 1),
 waiting as (
-  update izta.queue q set lingers_until = s.run_at
-  from soon s
+  update izta.queue q set lingers_until = n.run_at
+  from next n
   where q.name = any (array(
     select l.name from izta.queue l
-    join soon o on o.name = l.name
-    where l.lingers_until <= izta.now() or l.lingers_until > o.run_at
+    join next o on o.name = l.name
+    where not o.is_due and (l.lingers_until <= izta.now() or l.lingers_until > o.run_at)
     for no key update of l skip locked))
-  returning s.run_at)
-select ${ms('izta.now()')} as now_ms, ${ms('run_at')} as due_ms from waiting`
+  returning n.run_at)
+select ${ms('izta.now()')} as now_ms, ${ms('greatest(w.run_at, izta.now())')} as due_ms
+from (select run_at from next where is_due union all select run_at from waiting) w`
 
 export const lingerStatement = (queues: readonly string[], withinMs: number): Statement => ({
   text: linger,
   values: [textArray(queues), String(Math.floor(withinMs))],
 })
 
-/** Milliseconds to wait; undefined when nothing is due soon, or another runner waits for it. */
+/** Milliseconds to wait, 0 when something is due; undefined when nothing is due soon, or another runner waits for it. */
 export function readLinger(rows: readonly Row[]): number | undefined {
   const row = rows[0]
+  if (row === undefined) return undefined
+  const waitMs = instant(row, 'due_ms').getTime() - instant(row, 'now_ms').getTime()
   // Instants are cut to milliseconds: never early.
-  return row && instant(row, 'due_ms').getTime() - instant(row, 'now_ms').getTime() + 1
+  return waitMs > 0 ? waitMs + 1 : 0
 }

@@ -1,6 +1,6 @@
-// Runners that wait for a task that is due soon, on a clock that stands still.
+// The last look of a runner, and the wait for a task that is due soon, on a clock that stands still.
 import { createIzta, defineJob, type Database, type Logger } from 'izta'
-import { createRunnerHandler, createSchedulerHandler } from 'izta/lambda'
+import { createRunnerHandler, createSchedulerHandler, type RunnerHandlerOptions } from 'izta/lambda'
 import { createTestClock, type TestClock } from 'izta/testing'
 import { beforeEach, expect, test } from 'vitest'
 import * as z from 'zod'
@@ -12,7 +12,9 @@ import { testDatabase } from '../support/database.ts'
 const { database, pool } = await testDatabase()
 let clock: TestClock
 let answered: PromiseWithResolvers<void>
-let statements: number
+/** What was said to the database. */
+const sent: string[] = []
+let onClaim: (count: number) => Promise<unknown>
 const quiet: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 const runs: string[] = []
 const note = defineJob({
@@ -27,15 +29,22 @@ const make = () =>
     jobs: [note],
     log: quiet,
     clock,
-    wake: { wake: (queue) => void woken.push(queue) },
+    wake: { wake: (queue, hops) => void woken.push(`${queue} ${hops}`) },
   })
+
+const kinds = [
+  ['turn', 'izta.turn_1'],
+  ['look', 'set lingers_until'],
+] as const
 
 /** Tells when a runner has got its answer about what is due soon. */
 const counting: Database = {
   async query(statement) {
-    statements++
+    const kind = kinds.find(([, text]) => statement.text.includes(text))?.[0]
+    if (kind !== undefined) sent.push(kind)
     const rows = await database.query(statement)
-    if (statement.text.includes('set lingers_until')) setImmediate(answered.resolve)
+    if (kind === 'turn') await onClaim(sent.length)
+    if (kind === 'look') setImmediate(answered.resolve)
     return rows
   },
 }
@@ -44,53 +53,106 @@ beforeEach(async () => {
   await pool.query('truncate izta.task, izta.history, izta.queue')
   clock = await createTestClock({ database, at: at('12:00:20') })
   answered = Promise.withResolvers()
-  statements = 0
+  sent.length = 0
+  onClaim = () => Promise.resolve()
   runs.length = 0
   woken.length = 0
 })
 
 const at = (time: string) => new Date(`2030-01-01T${time}Z`)
 
-function waitFor(options: Partial<LingerOptions> = {}): Promise<boolean> {
+/** Moves on to the last look; the answer comes when a task is due, or nobody waits. */
+async function waitFor(options: Partial<LingerOptions> = {}): Promise<{ readonly answer: Promise<boolean> }> {
   const config = configOf(make())
   const deadline = deadlineAfter(clock, 300_000, [])
-  return linger(config, {
+  const answer = linger(config, {
     queues: [],
     deadline,
     lingerSeconds: 60,
     signal: new AbortController().signal,
     ...options,
   })
+  await clock.advance({ milliseconds: 50 })
+  return { answer }
+}
+
+/** An invocation; `until` moves the clock on in small steps. */
+function invoke(options: Partial<RunnerHandlerOptions> = {}, remainingSeconds = 300) {
+  const endsAtMs = clock.now() + remainingSeconds * 1000
+  let ended = false
+  const handler = createRunnerHandler({ izta: make(), ...options })
+  const done = handler({ hops: 2 }, { getRemainingTimeInMillis: () => endsAtMs - clock.now() })
+  void done.finally(() => (ended = true)).catch(() => {})
+  const until = async (isOver: () => boolean) => {
+    while (!isOver()) {
+      // oxlint-disable no-await-in-loop -- one step after the other
+      await clock.advance({ milliseconds: 5 })
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
+  return { until, end: () => until(() => ended).then(() => done) }
 }
 
 test('a leaving runner waits for a task that is due soon and starts it on time, without a statement meanwhile', async () => {
   const izta = make()
   await izta.enqueue(note, 'soon', { runAt: at('12:01:10') })
-  let ended = false
-  const endsAtMs = clock.now() + 300_000
-  const running = createRunnerHandler({ izta })(
-    {},
-    { getRemainingTimeInMillis: () => endsAtMs - clock.now() },
-  )
-  void running.then(() => (ended = true))
-  const advanceUntil = async (isOver: () => boolean) => {
-    while (!isOver()) {
-      await clock.advance({ milliseconds: 5 })
-      await new Promise((resolve) => setImmediate(resolve))
-    }
-  }
+  const { until, end } = invoke()
   let hasAnswer = false
   void answered.promise.then(() => (hasAnswer = true))
-  await advanceUntil(() => hasAnswer)
-  const before = statements
+  await until(() => hasAnswer)
+  const before = sent.length
   await clock.advanceTo(at('12:01:09'))
-  expect([statements, runs]).toEqual([before, []])
+  expect([sent.length, runs]).toEqual([before, []])
   // What the run's own statements took on a clock that moved meanwhile.
   await clock.advanceTo(at('12:01:10.500'))
   while (runs.length === 0) await new Promise((resolve) => setImmediate(resolve))
   expect(runs).toEqual(['soon 12:01:10'])
-  await advanceUntil(() => ended)
-  expect(await running).toMatchObject({ claimed: 1, finished: 1, more: false })
+  expect(await end()).toMatchObject({ claimed: 1, finished: 1, more: false })
+})
+
+test.each([60, 0])(
+  'what was enqueued as the last claim came back empty is found by the last look, with lingerSeconds %i',
+  async (lingerSeconds) => {
+    onClaim = async (count) => {
+      // As if it had seen the mark before it was cleared: nobody hears its wake.
+      if (count === 1) await make().enqueue(note, 'just in time')
+    }
+    const { end } = invoke({ lingerSeconds })
+    expect(await end()).toMatchObject({ claimed: 1, finished: 1, more: false })
+    expect(sent).toEqual(['turn', 'look', 'turn', 'turn', 'look'])
+  },
+)
+
+test.each([
+  [20, ['turn', 'turn', 'look']],
+  [0, ['turn', 'look']],
+])('an invocation with %i instant tasks sends %j', async (tasks, expected) => {
+  const texts = Array.from({ length: tasks }, (_, n) => `${n}`)
+  await createIzta({ database, jobs: [note], clock }).enqueueMany(note, texts)
+  const { end } = invoke({ concurrency: 50 })
+  expect(await end()).toMatchObject({ finished: tasks, more: false })
+  expect(sent).toEqual(expected)
+})
+
+test('a task that somebody else holds a lock on is looked for once more, not again and again', async () => {
+  const izta = make()
+  await izta.enqueue(note, 'locked')
+  sent.length = 0
+  const other = await pool.connect()
+  await other.query('begin; select from izta.task for update')
+  const { end } = invoke()
+  expect(await end()).toMatchObject({ claimed: 0, more: false })
+  expect(sent).toEqual(['turn', 'look', 'turn'])
+  await other.query('rollback')
+  other.release()
+})
+
+test('what the last look finds past the last claim is left to a successor', async () => {
+  onClaim = () => make().enqueue(note, 'too late for this one')
+  // The job's timeout, the time to stop, and less than the pause before the last look.
+  const { end } = invoke({}, 65.03)
+  expect(await end()).toMatchObject({ claimed: 0, more: true })
+  expect(woken.at(-1)).toBe('* 3')
 })
 
 test('one runner a queue waits, and the place is free again when the task is due', async () => {
@@ -99,20 +161,21 @@ test('one runner a queue waits, and the place is free again when the task is due
     [note, 'one', { runAt: at('12:00:50') }],
     [note, 'other queue', { runAt: at('12:01:00'), queue: 'other' }],
   ])
-  const first = waitFor()
+  const { answer: first } = await waitFor()
   await answered.promise
-  expect(await waitFor({ queues: ['default'] })).toBe(false)
+  expect(await (await waitFor({ queues: ['default'] })).answer).toBe(false)
   answered = Promise.withResolvers()
-  const second = waitFor()
+  const { answer: second } = await waitFor()
   await answered.promise
-  expect(await waitFor()).toBe(false)
+  expect(await (await waitFor()).answer).toBe(false)
   await clock.advance({ minutes: 1 })
   expect(await Promise.all([first, second])).toEqual([true, true])
+  await pool.query('delete from izta.task')
   await izta.enqueue(note, 'next', { delaySeconds: 10 })
   answered = Promise.withResolvers()
-  const third = waitFor()
+  const { answer: third } = await waitFor()
   await answered.promise
-  expect(await waitFor()).toBe(false)
+  expect(await (await waitFor()).answer).toBe(false)
   await clock.advance({ seconds: 11 })
   expect(await third).toBe(true)
 })
@@ -120,11 +183,11 @@ test('one runner a queue waits, and the place is free again when the task is due
 test('an earlier task has its own runner beside one that waits longer', async () => {
   const izta = make()
   await izta.enqueue(note, 'late', { delaySeconds: 40 })
-  const late = waitFor()
+  const { answer: late } = await waitFor()
   await answered.promise
   await izta.enqueue(note, 'early', { delaySeconds: 20 })
   answered = Promise.withResolvers()
-  const early = waitFor()
+  const { answer: early } = await waitFor()
   await answered.promise
   await clock.advance({ seconds: 21 })
   expect(await early).toBe(true)
@@ -149,14 +212,14 @@ test.each([
     await make().enqueue(note, 'in half a minute', { delaySeconds: 30 })
     await pool.query(sql)
     const deadline = deadlineAfter(clock, deadlineSeconds * 1000, [])
-    expect(await waitFor({ deadline, ...options })).toBe(false)
+    expect(await (await waitFor({ deadline, ...options })).answer).toBe(false)
   },
 )
 
 test('a runner that is stopped does not wait on', async () => {
   await make().enqueue(note, 'soon', { delaySeconds: 30 })
   const stop = new AbortController()
-  const waiting = waitFor({ signal: stop.signal })
+  const { answer: waiting } = await waitFor({ signal: stop.signal })
   await answered.promise
   stop.abort()
   expect(await waiting).toBe(false)
@@ -172,12 +235,12 @@ test('a tick wakes the queues whose next task is due before runners stop waiting
   await pool.query(`update izta.task set lease = gen_random_uuid() where queue = 'leased'`)
   const tick = createSchedulerHandler({ izta })
   expect(await tick()).toMatchObject({ woken: ['soon'] })
-  const waiting = waitFor({ queues: ['soon'] })
+  const { answer: waiting } = await waitFor({ queues: ['soon'] })
   await answered.promise
   await clock.advance({ seconds: 2 })
   expect(await tick()).toMatchObject({ woken: ['later'] })
   expect(await createSchedulerHandler({ izta, lingerSeconds: 0 })()).toMatchObject({ woken: [] })
-  expect(woken).toEqual(['soon', 'later'])
+  expect(woken).toEqual(['soon 0', 'later 0'])
   await clock.advance({ minutes: 1 })
   expect(await waiting).toBe(true)
 })

@@ -3,10 +3,10 @@ import type { Clock } from 'izta'
 import { expect, test } from 'vitest'
 import { createLooks } from '../../src/runner/looks.ts'
 
-function looking(pauseMs = 50) {
+function looking(claimsOnceMore = true) {
   let nowMs = 1000
   const clock: Clock = { now: () => nowMs, after: () => () => {} }
-  const looks = createLooks(clock, pauseMs)
+  const looks = createLooks(clock, claimsOnceMore)
   /** A claim that is answered after so long. */
   const claim = (claimed: number, { takesMs = 0, limit = 10, meanwhile = () => {} } = {}) => {
     const sent = looks.sent()
@@ -30,7 +30,7 @@ test('a full claim is followed by the next at once, a partial one after the paus
   expect(looks.nextAtMs).toBe(now() + 50)
 })
 
-test('one empty claim proves nothing, a second one sent a pause later does', () => {
+test('to a run that stays one empty claim proves nothing, a second one sent a pause later does', () => {
   const { looks, claim, now, wait } = looking()
   claim(0)
   expect([looks.nextAtMs, looks.exhausted]).toEqual([now() + 50, false])
@@ -72,15 +72,16 @@ test('a turn that asked for nothing tells nothing', () => {
   expect([looks.nextAtMs, looks.exhausted]).toEqual([now(), false])
 })
 
-test('without a pause two empty claims in a row are enough', () => {
-  const { looks, claim } = looking(0)
+test('a run that leaves ends with its first empty claim', () => {
+  const { looks, claim } = looking(false)
+  claim(9)
+  expect(looks.exhausted).toBe(false)
   claim(0)
-  claim(0)
-  expect(looks.exhausted).toBe(true)
+  expect([looks.nextAtMs, looks.exhausted]).toEqual([Infinity, true])
 })
 
 test('what became due between two claims on their way is looked for when the older one is answered', () => {
-  const { looks, now } = looking(0)
+  const { looks, now } = looking(false)
   const older = looks.sent()
   looks.again()
   const newer = looks.sent()

@@ -229,10 +229,7 @@ test('two runs that share places let a lost task of one run alone among both', a
   await own.enqueueMany(job, ['a', 'b', 'c'])
   await loseAll(1)
   await own.enqueueMany(job, ['d', 'e', 'f'])
-  await Promise.all([
-    invoke(own, places, 'leave-at-once').run.done,
-    invoke(own, places, 'leave-at-once').run.done,
-  ])
+  await Promise.all([invoke(own, places, 'leave').run.done, invoke(own, places, 'leave').run.done])
   await drain(own)
   const { rows } = await pool.query(`select count(*)::int from izta.history where status = 'finished'`)
   expect(rows).toEqual([{ count: 6 }])
@@ -241,7 +238,7 @@ test('two runs that share places let a lost task of one run alone among both', a
   expect(places.free()).toBe(10)
 })
 
-function invoke(own: typeof izta, places = createPlaces(10), whenIdle: 'stay' | 'leave-at-once' = 'stay') {
+function invoke(own: typeof izta, places = createPlaces(10), whenIdle: 'stay' | 'leave' = 'stay') {
   const config = configOf(own)
   const deadline = deadlineAfter(clock, 900_000, config.jobs.values())
   return { run: startRun({ config, queues: [], places, deadline, whenIdle, hops: 0 }) }
