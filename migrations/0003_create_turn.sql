@@ -321,16 +321,19 @@ begin
         case when t.created_at <> t.due_at then (date_part('epoch', t.created_at) * 1000)::bigint end,
         (date_part('epoch', t.due_at) * 1000)::bigint, (date_part('epoch', v_now - t.due_at) * 1000)::bigint, t.trace;
 
-    -- Nothing due: the next enqueue must wake a runner again. Never waits behind somebody else's lock.
-    if not found and exists (
-      select from izta.queue q
-      where (cardinality(p_queues) = 0 or q.name = any (p_queues)) and q.woken_at > '-infinity'
-    ) then
-      update izta.queue q set woken_at = '-infinity'
-      where q.name = any (array(
-        select l.name from izta.queue l
-        where (cardinality(p_queues) = 0 or l.name = any (p_queues)) and l.woken_at > '-infinity'
-        order by l.name for no key update skip locked));
+    -- Nothing due: the next enqueue must wake a runner again. Never waits behind somebody else's lock. Apart from the
+    -- condition above, since one with a query in it is run as a query, each time.
+    if not found then
+      if exists (
+        select from izta.queue q
+        where (cardinality(p_queues) = 0 or q.name = any (p_queues)) and q.woken_at > '-infinity'
+      ) then
+        update izta.queue q set woken_at = '-infinity'
+        where q.name = any (array(
+          select l.name from izta.queue l
+          where (cardinality(p_queues) = 0 or l.name = any (p_queues)) and l.woken_at > '-infinity'
+          order by l.name for no key update skip locked));
+      end if;
     end if;
   end if;
 end

@@ -154,11 +154,18 @@ declare
   v_queues text[];
   v_due text[];
   v_stale text[];
+  v_new text[];
+  v_first timestamptz;
   v_later timestamptz;
-  -- Ids that nobody has chosen are neighbours: one look tells that none of them has ended, of almost every call.
-  v_looks_back constant boolean not null := p_least is not null
-    and exists (select from izta.history h where h.id between p_least and p_greatest);
+  v_mixed constant boolean not null := cardinality(p_queues) > 1;
+  v_looks_back boolean not null := false;
 begin
+  -- Conditions are nested where one has a query in it: such a condition is run as a query, whatever stands before it.
+  -- Ids that nobody has chosen are neighbours: one look tells that none of them has ended, of almost every call.
+  if p_least is not null then
+    v_looks_back := exists (select from izta.history h where h.id between p_least and p_greatest);
+  end if;
+
   with made as (
     insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, key, key_until, created_at,
       trace)
@@ -175,18 +182,25 @@ begin
     order by coalesce(i.job, p_jobs[1]), i.key, i.id
     on conflict do nothing
     returning id, queue, run_at)
-  select array(select m.id from made m),
-    array(select m.queue from made m group by m.queue),
-    array(select m.queue from made m where m.run_at <= v_now group by m.queue),
-    (select min(m.run_at) from made m where m.run_at > v_now)
-  into v_made, v_queues, v_due, v_later;
+  select coalesce(array_agg(m.id), '{}'), min(m.run_at), min(m.run_at) filter (where m.run_at > v_now),
+    array_agg(m.queue) filter (where v_mixed), array_agg(m.queue) filter (where v_mixed and m.run_at <= v_now)
+  into v_made, v_first, v_later, v_queues, v_due from made m;
+  -- Nearly always there is one queue, whose name need not be sorted once a task.
+  if v_mixed then
+    v_queues := array(select distinct q.name from unnest(v_queues) q(name));
+    v_due := array(select distinct q.name from unnest(v_due) q(name));
+  else
+    v_queues := p_queues;
+    v_due := case when v_first <= v_now then p_queues end;
+  end if;
 
   -- Looked at again, since the insert may have waited for whoever was ending one of them.
-  if p_least is not null and cardinality(v_made) > 0 and (
-    current_setting('transaction_isolation') in ('repeatable read', 'serializable')
-    or exists (select from izta.history h where h.id between p_least and p_greatest)
-  ) then
-    v_ended := izta.unmake_ended_1(v_made);
+  if p_least is not null and cardinality(v_made) > 0 then
+    if current_setting('transaction_isolation') in ('repeatable read', 'serializable')
+      or exists (select from izta.history h where h.id between p_least and p_greatest)
+    then
+      v_ended := izta.unmake_ended_1(v_made);
+    end if;
   end if;
 
   -- Identity goes before the key: a repeat is told of its own task, not of a later one with the same key.
@@ -214,35 +228,34 @@ begin
     -- A mark that somebody else has locked counts as old: waiting for it could take as long as a stranger's
     -- transaction. So does any mark when the insert took long, for the lock on a key or for its size: meanwhile the
     -- runner may have cleared the mark, looked twice and left. 40 ms is less than it waits before its last look.
-    v_stale := array(
-      select d.name
-      from unnest(v_due) d(name)
-      left join izta.queue q on q.name = d.name
-      where q.name is null or (not q.paused and (
+    select array_agg(d.name) filter (where d.is_due and (q.name is null or (not q.paused and (
         q.woken_at < v_now - interval '1 second'
-        or clock_timestamp() > statement_timestamp() + interval '40 ms')));
-    if cardinality(v_stale) > 0 then
+        or clock_timestamp() > statement_timestamp() + interval '40 ms')))),
+      array_agg(d.name) filter (where q.name is null)
+    into v_stale, v_new
+    from (select n.name, n.name = any (v_due) as is_due from unnest(v_queues) n(name)) d
+    left join izta.queue q on q.name = d.name;
+    if v_stale is not null then
       wake := array_to_json(v_stale);
       update izta.queue q set woken_at = v_now
       where q.name = any (array(
         select l.name from izta.queue l where l.name = any (v_stale) order by l.name for no key update skip locked));
     end if;
+    if v_new is not null then
+      insert into izta.queue (name, woken_at)
+      select n.name, case when n.name = any (v_due) then v_now else '-infinity' end
+      from unnest(v_new) n(name)
+      order by n.name
+      on conflict do nothing;
+    end if;
 
-    insert into izta.queue (name, woken_at)
-    select n.name, case when n.name = any (v_due) then v_now else '-infinity' end
-    from unnest(v_queues) n(name)
-    where not exists (select from izta.queue q where q.name = n.name)
-    order by n.name
-    on conflict do nothing;
-
-    if v_later is not null and not exists (
-      -- Unless it may go off before this commits: alarms are set to full minutes, none for one that has begun.
-      select from izta.wake w
-      where w.armed_at > v_now + p_alarm_margin + (clock_timestamp() - statement_timestamp())
-        and w.armed_at <= greatest(
-          date_trunc('minute', v_later), date_trunc('minute', v_now + p_alarm_margin) + interval '1 minute')
-    ) then
-      later_ms := (date_part('epoch', v_later) * 1000)::bigint;
+    if v_later is not null then
+      select (date_part('epoch', v_later) * 1000)::bigint into later_ms
+      where not exists (
+        select from izta.wake w
+        where w.armed_at > v_now + p_alarm_margin + (clock_timestamp() - statement_timestamp())
+          and w.armed_at <= greatest(
+            date_trunc('minute', v_later), date_trunc('minute', v_now + p_alarm_margin) + interval '1 minute'));
     end if;
   end if;
   return next;
@@ -533,16 +546,19 @@ begin
         case when t.created_at <> t.due_at then (date_part('epoch', t.created_at) * 1000)::bigint end,
         (date_part('epoch', t.due_at) * 1000)::bigint, (date_part('epoch', v_now - t.due_at) * 1000)::bigint, t.trace;
 
-    -- Nothing due: the next enqueue must wake a runner again. Never waits behind somebody else's lock.
-    if not found and exists (
-      select from izta.queue q
-      where (cardinality(p_queues) = 0 or q.name = any (p_queues)) and q.woken_at > '-infinity'
-    ) then
-      update izta.queue q set woken_at = '-infinity'
-      where q.name = any (array(
-        select l.name from izta.queue l
-        where (cardinality(p_queues) = 0 or l.name = any (p_queues)) and l.woken_at > '-infinity'
-        order by l.name for no key update skip locked));
+    -- Nothing due: the next enqueue must wake a runner again. Never waits behind somebody else's lock. Apart from the
+    -- condition above, since one with a query in it is run as a query, each time.
+    if not found then
+      if exists (
+        select from izta.queue q
+        where (cardinality(p_queues) = 0 or q.name = any (p_queues)) and q.woken_at > '-infinity'
+      ) then
+        update izta.queue q set woken_at = '-infinity'
+        where q.name = any (array(
+          select l.name from izta.queue l
+          where (cardinality(p_queues) = 0 or l.name = any (p_queues)) and l.woken_at > '-infinity'
+          order by l.name for no key update skip locked));
+      end if;
     end if;
   end if;
 end
