@@ -4,7 +4,7 @@ import { comparedRows, ratioRow, serverCpuRows, type Measure } from '../measure.
 
 export const enqueueSingle: Measure = {
   name: 'enqueue-single',
-  title: '16 clients, one task a call',
+  title: '16 clients of one process, one task a call',
   async run(bench) {
     const contenders = await bench.present([izta, pgBoss])
     const options = { tasks: bench.size(20_000, 400), perCall: 1, clients: 16 }

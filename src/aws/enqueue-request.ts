@@ -1,7 +1,7 @@
 // A request of the enqueue function: checks all of it, lists everything that is wrong, and enqueues all or nothing.
 import * as z from 'zod/mini'
 import en from 'zod/v4/locales/en.js'
-import { insertTasks } from '../client/enqueue.ts'
+import { insertTasks } from '../client/insert.ts'
 import type { ResolvedConfig } from '../config.ts'
 import { isDatabaseError } from '../db/transient.ts'
 import { defaults } from '../defaults.ts'

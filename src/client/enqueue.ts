@@ -1,33 +1,18 @@
 // Enqueues tasks: directly, in bulk, and as a statement for the application's own transaction.
 import type { ResolvedConfig } from '../config.ts'
 import { bindSchema } from '../db/database.ts'
-import { repeat } from '../db/repeat.ts'
 import { defaults } from '../defaults.ts'
 import { IztaError, OptionError, UnknownJobError } from '../errors.ts'
 import type { EnqueueArguments, EnqueueOptions } from '../job/context.ts'
 import { isJob, type AnyJob, type PayloadInput } from '../job/job.ts'
-import type { TaskStatus } from '../job/task.ts'
 import { showValue, valueAt } from '../options.ts'
 import { prepareTask, type Prepared, type PreparedTask } from '../prepare.ts'
-import {
-  enqueueOnlyStatement,
-  enqueueStatement,
-  keyHolderStatement,
-  readEnqueueReply,
-  readKeyHolder,
-  type NewTask,
-} from '../store/enqueue.ts'
+import { enqueueOnlyStatement, readEnqueueReply, type NewTask } from '../store/enqueue.ts'
 import { bulkItems, refuseRepeatedIds } from './bulk.ts'
-import { runStatement } from '../statement.ts'
+import { contended, insert, insertTasks, outcomeOf, type Enqueued } from './insert.ts'
+import { createJoining } from './joining.ts'
 
-/** What became of an enqueue. */
-export interface Enqueued {
-  /** The task's id; of the unfinished task that holds the key, when `created` is false. */
-  readonly id: string
-  /** False when a task with this id exists or existed, or its key is held: then nothing was stored. */
-  readonly created: boolean
-  readonly status: TaskStatus
-}
+export type { Enqueued }
 
 /** One item of a mixed bulk enqueue: job, payload, options. */
 export type EnqueueItem<J extends AnyJob = AnyJob> = readonly [job: J, ...rest: EnqueueArguments<J>]
@@ -152,11 +137,14 @@ export function createEnqueuing(config: ResolvedConfig): Enqueuing {
     return insertTasks(config, tasks)
   }
 
+  const joining = createJoining(config.database.joinsEnqueues === true, (tasks) => insert(config, tasks))
+
   return {
     async enqueue(job: AnyJob, payload?: unknown, options?: EnqueueOptions) {
       const task = await prepare(job, payload, options)
-      const [enqueued] = await insertTasks(config, [task])
-      return enqueued as Enqueued
+      return config.tracing.enqueue([task], (trace) =>
+        joining.insert(trace === undefined ? task : { ...task, trace }),
+      )
     },
     enqueueMany,
     enqueueStatement(job: AnyJob, payload?: unknown, options?: EnqueueOptions) {
@@ -189,95 +177,6 @@ async function allOf(prepared: readonly Prepared[]): Promise<PreparedTask[]> {
     if (task.status === 'rejected') throw task.reason
     return task.value
   })
-}
-
-const attempts = 10
-
-/** Inserts the tasks, as one enqueue of a trace. */
-export async function insertTasks(
-  config: ResolvedConfig,
-  tasks: readonly PreparedTask[],
-): Promise<Enqueued[]> {
-  if (tasks.length === 0) return []
-  return config.tracing.enqueue(tasks, (trace) =>
-    insert(config, trace === undefined ? tasks : tasks.map((task) => ({ ...task, trace }))),
-  )
-}
-
-/** Asks again about keys whose holder committed or ended in that very moment. */
-async function insert(config: ResolvedConfig, tasks: readonly PreparedTask[]): Promise<Enqueued[]> {
-  const outcomes = new Map<PreparedTask, Enqueued>()
-  let open = tasks
-  let laterAt: Date | undefined
-  const wake = new Set<string>()
-  // A lost call may still run: it can be met as late as in the next round.
-  let perhapsMade = false
-  try {
-    for (let attempt = 1; open.length > 0; attempt++) {
-      const sent = open
-      // The first copy looks in history as well: it may arrive late, when the task of its repeat has run and ended.
-      const { rows, ambiguous } = await repeat(config.database, config.clock, () =>
-        enqueueStatement(sent, true),
-      )
-      perhapsMade ||= ambiguous
-      const reply = readEnqueueReply(rows)
-      for (const queue of reply.wake) wake.add(queue)
-      // Queues of a lost call were marked by it, but nobody was woken.
-      if (ambiguous) for (const task of sent) wake.add(task.queue)
-      if (reply.laterAt !== undefined && (laterAt === undefined || reply.laterAt < laterAt))
-        laterAt = reply.laterAt
-      // Nearly always, and often for thousands of tasks.
-      if (sent === tasks && reply.refused.length === 0) return tasks.map(outcomeOf)
-      const refused = new Map(reply.refused.map((refusal) => [refusal.index, refusal]))
-      const made = sent.filter((_, index) => !refused.has(index))
-      for (const task of made) outcomes.set(task, outcomeOf(task))
-      const keysMade = new Map(made.flatMap((task) => (task.key === undefined ? [] : [[keyOf(task), task]])))
-      const unsure: PreparedTask[] = []
-      for (const [index, refusal] of refused) {
-        const task = sent[index]
-        if (task === undefined) continue
-        const holder =
-          refusal.id === null
-            ? await findHolder(config, task, keysMade)
-            : { id: refusal.id, status: refusal.status }
-        if (holder === undefined) unsure.push(task)
-        // The lost call has made it: an id that was made here is in nobody else's hands.
-        else if (perhapsMade && holder.id === task.id && !task.idWasGiven) outcomes.set(task, outcomeOf(task))
-        else outcomes.set(task, { id: holder.id, created: false, status: holder.status ?? 'pending' })
-      }
-      if (unsure[0] !== undefined && attempt === attempts) throw contended(unsure[0])
-      open = unsure
-    }
-  } finally {
-    await Promise.all([config.wakes.wake([...wake]), config.wakes.wakeAt(laterAt)])
-  }
-  return tasks.map((task) => outcomes.get(task) as Enqueued)
-}
-
-const keyOf = ({ job, key }: NewTask) => `${job} ${key}`
-
-async function findHolder(
-  config: ResolvedConfig,
-  task: NewTask,
-  keysMade: ReadonlyMap<string, NewTask>,
-): Promise<{ id: string; status: TaskStatus } | undefined> {
-  if (task.key === undefined) return undefined
-  // Another item of the same call may have taken the key.
-  const sibling = keysMade.get(keyOf(task))
-  if (sibling !== undefined) return { id: sibling.id, status: 'pending' }
-  return readKeyHolder(await runStatement(config, keyHolderStatement(task.job, task.key)))
-}
-
-function outcomeOf(task: NewTask): Enqueued {
-  return { id: task.id, created: true, status: 'pending' }
-}
-
-function contended({ job, key }: NewTask): IztaError {
-  return new IztaError(
-    'key-contended',
-    `Key "${key}" of job "${job}" changes hands at this very moment: nothing was stored for it, try again.`,
-    { retryable: true },
-  )
 }
 
 function readStatementResult(task: NewTask, result: unknown): Enqueued {

@@ -22,8 +22,21 @@ export interface Database {
   query(statement: Statement): Promise<Row[]>
   /** The largest reply the driver can carry, in bytes; absent when there is no such limit. */
   readonly replyLimitBytes?: number
+  /**
+   * Whether enqueues of several callers may travel in one statement. True for connections that the adapter opens
+   * itself, to which all callers are alike. Absent where a statement may belong to the transaction of its caller.
+   */
+  readonly joinsEnqueues?: boolean
   /** Ends connections that the adapter opened itself. */
   close?(): Promise<void>
+}
+
+/** What a wrapper passes on as it is. */
+export function traitsOf({ replyLimitBytes, joinsEnqueues }: Database): Omit<Database, 'query' | 'close'> {
+  return {
+    ...(replyLimitBytes === undefined ? {} : { replyLimitBytes }),
+    ...(joinsEnqueues === undefined ? {} : { joinsEnqueues }),
+  }
 }
 
 /** The schema's name as it stands in every statement and migration of izta. */
@@ -40,7 +53,7 @@ export function inSchema(database: Database, schema: string): Database {
   if (schema === writtenSchema) return database
   const texts = new Map<string, string>()
   return {
-    ...(database.replyLimitBytes === undefined ? {} : { replyLimitBytes: database.replyLimitBytes }),
+    ...traitsOf(database),
     query(statement) {
       let text = texts.get(statement.text)
       if (text === undefined) texts.set(statement.text, (text = bindSchema(statement.text, schema)))

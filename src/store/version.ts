@@ -1,5 +1,5 @@
 // Tells a schema that is newer than this code from one that was never migrated.
-import type { Database, Statement } from '../db/database.ts'
+import { traitsOf, type Database, type Statement } from '../db/database.ts'
 import { isDatabaseError } from '../db/transient.ts'
 import { SchemaTooNewError } from '../errors.ts'
 import { text } from './encode.ts'
@@ -20,7 +20,7 @@ order by id`,
 /** The database with a second look at every missing object. Costs nothing while nothing is missing. */
 export function tellTooNew(database: Database): Database {
   return {
-    ...(database.replyLimitBytes === undefined ? {} : { replyLimitBytes: database.replyLimitBytes }),
+    ...traitsOf(database),
     close: async () => database.close?.(),
     async query(statement) {
       try {

@@ -96,7 +96,7 @@ export const mutations: readonly Mutation[] = [
     file: 'src/runner/execute.ts',
     from: 'children.push(prepared)',
     to: `children.push(prepared)
-      void import('../client/enqueue.ts').then(async ({ insertTasks }) => insertTasks(this.#options.config as never, [await prepared]))
+      void import('../client/insert.ts').then(async ({ insertTasks }) => insertTasks(this.#options.config as never, [await prepared]))
 `,
     kinds: ['kill-in-task', 'trigger-twice'],
   },
@@ -116,7 +116,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'repeats-do-not-look-in-history',
-    file: 'src/client/enqueue.ts',
+    file: 'src/client/insert.ts',
     from: 'enqueueStatement(sent, true)',
     to: 'enqueueStatement(sent, false)',
     kinds: ['cut-after'],

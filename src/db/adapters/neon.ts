@@ -43,6 +43,7 @@ export function neonDatabase(source: string | NeonOptions): Database {
   }
   return {
     replyLimitBytes: neonDefaults.replyLimitBytes,
+    joinsEnqueues: true,
     async query({ text, values }) {
       let where = 'the given connection string'
       let sent = false

@@ -171,6 +171,7 @@ function ownPool<Client extends PoolClient>(
   }
 
   return {
+    joinsEnqueues: true,
     async query(statement) {
       const client = await checkOut().catch((error: unknown) => {
         throw toDatabaseError(error, where, { sent: false })
