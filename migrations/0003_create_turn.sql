@@ -321,8 +321,8 @@ begin
         case when t.created_at <> t.due_at then (date_part('epoch', t.created_at) * 1000)::bigint end,
         (date_part('epoch', t.due_at) * 1000)::bigint, (date_part('epoch', v_now - t.due_at) * 1000)::bigint, t.trace;
 
-    -- Nothing due: the next enqueue must wake a runner again. Never waits behind somebody else's lock. Apart from the
-    -- condition above, since one with a query in it is run as a query, each time.
+    -- Nothing due: the next enqueue must wake a runner again. Never waits behind somebody else's lock. Nested, because a
+    -- condition that holds a query is run as a query, even when "found" decides it.
     if not found then
       if exists (
         select from izta.queue q

@@ -148,7 +148,7 @@ begin
   if p_wake and cardinality(v_made) > 0 then
     -- A mark that somebody else has locked counts as old: waiting for it could take as long as a stranger's
     -- transaction. So does any mark when the insert took long, for the lock on a key or for its size: meanwhile the
-    -- runner may have cleared the mark, looked twice and left. 40 ms is less than it waits before its last look.
+    -- runner may have cleared the mark, looked once more and left. 40 ms is less than it waits before its last look.
     select array_agg(d.name) filter (where d.is_due and (q.name is null or (not q.paused and (
         q.woken_at < v_now - interval '1 second'
         or clock_timestamp() > statement_timestamp() + interval '40 ms')))),

@@ -15,8 +15,8 @@ export const defaults = {
   /** Containers inside containers; with its default stack Postgres' JSON parser gives up at 13,000 and more. */
   nestingLimit: 6000,
   tasksPerCall: 10_000,
-  /** Single enqueues that come while so many calls are on their way go together in the next. */
-  joining: { calls: 4, tasks: 1000, bytes: 8 * 1024 * 1024 },
+  /** Single enqueues that come while so many of them are on their way go together in the next call. */
+  joining: { calls: 4, tasks: 250, bytes: 8 * 1024 * 1024 },
   childrenPerTask: 1000,
   errorsKept: 25,
   /** A task whose process died so often has failed. */

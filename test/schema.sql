@@ -227,7 +227,7 @@ begin
   if p_wake and cardinality(v_made) > 0 then
     -- A mark that somebody else has locked counts as old: waiting for it could take as long as a stranger's
     -- transaction. So does any mark when the insert took long, for the lock on a key or for its size: meanwhile the
-    -- runner may have cleared the mark, looked twice and left. 40 ms is less than it waits before its last look.
+    -- runner may have cleared the mark, looked once more and left. 40 ms is less than it waits before its last look.
     select array_agg(d.name) filter (where d.is_due and (q.name is null or (not q.paused and (
         q.woken_at < v_now - interval '1 second'
         or clock_timestamp() > statement_timestamp() + interval '40 ms')))),
@@ -546,8 +546,8 @@ begin
         case when t.created_at <> t.due_at then (date_part('epoch', t.created_at) * 1000)::bigint end,
         (date_part('epoch', t.due_at) * 1000)::bigint, (date_part('epoch', v_now - t.due_at) * 1000)::bigint, t.trace;
 
-    -- Nothing due: the next enqueue must wake a runner again. Never waits behind somebody else's lock. Apart from the
-    -- condition above, since one with a query in it is run as a query, each time.
+    -- Nothing due: the next enqueue must wake a runner again. Never waits behind somebody else's lock. Nested, because a
+    -- condition that holds a query is run as a query, even when "found" decides it.
     if not found then
       if exists (
         select from izta.queue q

@@ -340,7 +340,7 @@ test('every line of an invocation has its id, whoever writes it, and no other li
   })
 })
 
-/** Moves the clock on, by which a run waits before its last look. */
+/** Moves the clock on, by which an invocation waits before its last look. */
 async function untilDone(done: Promise<unknown>): Promise<void> {
   let isDone = false
   void done.finally(() => (isDone = true))

@@ -20,7 +20,7 @@ const unchecked: StandardSchemaV1<Payload> = {
 const quiet: Logger = { debug() {}, info() {}, warn: console.warn, error: console.error }
 
 export const openQueue: OpenQueue = (options) => {
-  const { url, kept = false, checked = true, driver = 'pg', host = 'runner', concurrency = 1000 } = options
+  const { url, kept = false, checked = true, driver = 'pg', host = 'runner', concurrency = 4000 } = options
   const endpoint = driver === 'neon' ? startNeonEndpoint(url) : undefined
   const database =
     endpoint === undefined

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Database, Row, Statement } from '../../src/db/database.ts'
 import {
   alarmMarginSeconds,
-  lingerStatement,
+  lastLookStatement,
   nextAlarmStatement,
   recordAlarmStatement,
 } from '../../src/store/alarms.ts'
@@ -153,9 +153,9 @@ export function memoryDatabase(clock: { readonly epochMs: number }): Database {
     return rows
   }
 
-  function linger(withinMs: number): Row[] {
+  function lastLook(withinMs: number): Row[] {
     const now = clock.epochMs
-    if (due[0] !== undefined && due[0].runAtMs <= now) return [{ now_ms: String(now), due_ms: String(now) }]
+    if (due[0] !== undefined && due[0].runAtMs <= now) return [{ now_ms: String(now), due_ms: null }]
     const soon = due.find(({ lease }) => lease === undefined)
     const queue = soon && queues.get(soon.queue)
     if (soon === undefined || queue === undefined || soon.runAtMs > now + withinMs) return []
@@ -209,7 +209,7 @@ export function memoryDatabase(clock: { readonly epochMs: number }): Database {
   }
 
   const answers = new Map<string, (statement: Statement) => Row[]>([
-    [lingerStatement([], 0).text, ({ values }) => linger(Number(values[1]))],
+    [lastLookStatement([], 0).text, ({ values }) => lastLook(Number(values[1]))],
     [nextAlarmStatement.text, nextAlarm],
     [recordAlarmStatement(new Date(0)).text, ({ values }) => record(Date.parse(values[0] ?? ''))],
     [pruneStatement(0).text, () => [{ pruned: '0' }]],

@@ -1,7 +1,7 @@
 // A request of the enqueue function: checks all of it, lists everything that is wrong, and enqueues all or nothing.
 import * as z from 'zod/mini'
 import en from 'zod/v4/locales/en.js'
-import { insertTasks } from '../client/insert.ts'
+import { insertTraced } from '../client/insert.ts'
 import type { ResolvedConfig } from '../config.ts'
 import { isDatabaseError } from '../db/transient.ts'
 import { defaults } from '../defaults.ts'
@@ -107,7 +107,7 @@ export async function enqueueRequest(config: ResolvedConfig, body: unknown): Pro
 
 async function insert(config: ResolvedConfig, prepared: readonly PreparedTask[]): Promise<EnqueueAnswer> {
   try {
-    const enqueued = await insertTasks(config, prepared)
+    const enqueued = await insertTraced(config, prepared)
     return { statusCode: 202, tasks: enqueued.map(({ id, created }) => ({ id, created })) }
   } catch (error) {
     if (!IztaError.is(error)) throw error

@@ -1,4 +1,4 @@
-// The runner function: one run an invocation, which leaves before the deadline or when nothing is due.
+// The runner function: each invocation works until nothing is due or the deadline is near.
 import type { Context } from 'aws-lambda'
 import * as z from 'zod/mini'
 import { configOf, type Configured, type ResolvedConfig } from '../config.ts'
@@ -7,11 +7,12 @@ import { isImplemented } from '../job/job.ts'
 import { readableMessage } from '../job/json.ts'
 import { checkOptions, intFrom, nameSchema, numberFrom } from '../options.ts'
 import { deadlineAfter, type Deadline } from '../runner/deadline.ts'
-import { linger } from '../runner/linger.ts'
+import { lastLook } from '../runner/last-look.ts'
 import { warnOfMissingHandlers } from '../runner/missing.ts'
 import { createPlaces } from '../runner/places.ts'
 import type { RunSummary } from '../runner/report.ts'
 import { startRun, type Run } from '../runner/runner.ts'
+import { wakeNext } from '../runner/successor.ts'
 import { pruneStatement } from '../store/prune.ts'
 import type { Alarm } from '../wake.ts'
 import { alarmSchema, armNext } from './arm.ts'
@@ -127,17 +128,16 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
     const { hops } = runnerEvent.parse(event)
     let claimed = true
     try {
-      let last = await work(deadline, hops)
-      let summary = last
-      while (
-        !last.more &&
-        last.stuck.length === 0 &&
-        (await linger(config, { queues, deadline, lingerSeconds, signal: stopped.signal }))
-      ) {
-        last = await work(deadline, hops)
-        summary = addUp(summary, last)
-        // Something is due, and somebody else holds it.
-        if (last.claimed === 0) break
+      let summary = await work(deadline, hops)
+      while (!summary.more && summary.stuck.length === 0) {
+        const seen = await lastLook(config, { queues, deadline, lingerSeconds, signal: stopped.signal })
+        if (seen === 'nothing') break
+        if (seen === 'due') {
+          summary = addUp(summary, await work(deadline, hops))
+        } else {
+          await wakeNext(config, queues, hops)
+          summary = { ...summary, more: true }
+        }
       }
       claimed = summary.claimed > 0
       if (claimed) await prune(deadline)

@@ -9,7 +9,7 @@ import { showValue, valueAt } from '../options.ts'
 import { prepareTask, type Prepared, type PreparedTask } from '../prepare.ts'
 import { enqueueOnlyStatement, readEnqueueReply, type NewTask } from '../store/enqueue.ts'
 import { bulkItems, refuseRepeatedIds } from './bulk.ts'
-import { contended, insert, insertTasks, outcomeOf, type Enqueued } from './insert.ts'
+import { contended, insertTasks, insertTraced, outcomeOf, type Enqueued } from './insert.ts'
 import { createJoining } from './joining.ts'
 
 export type { Enqueued }
@@ -134,10 +134,10 @@ export function createEnqueuing(config: ResolvedConfig): Enqueuing {
     }
     const tasks = prepared.every(isReady) ? prepared : await allOf(prepared)
     refuseRepeatedIds(tasks)
-    return insertTasks(config, tasks)
+    return insertTraced(config, tasks)
   }
 
-  const joining = createJoining(config.database.joinsEnqueues === true, (tasks) => insert(config, tasks))
+  const joining = createJoining(config.database.joinsEnqueues === true, (tasks) => insertTasks(config, tasks))
 
   return {
     async enqueue(job: AnyJob, payload?: unknown, options?: EnqueueOptions) {

@@ -24,23 +24,34 @@ export interface Enqueued {
 
 const attempts = 10
 
-/** Inserts the tasks, as one enqueue of a trace. */
-export async function insertTasks(
+/** Inserts the tasks, as one enqueue of a trace, and wakes their runners. */
+export async function insertTraced(
   config: ResolvedConfig,
   tasks: readonly PreparedTask[],
 ): Promise<Enqueued[]> {
   if (tasks.length === 0) return []
-  return config.tracing.enqueue(tasks, (trace) =>
-    insert(config, trace === undefined ? tasks : tasks.map((task) => ({ ...task, trace }))),
-  )
+  return config.tracing.enqueue(tasks, async (trace) => {
+    const sent = trace === undefined ? tasks : tasks.map((task) => ({ ...task, trace }))
+    const { enqueued, woken } = await insertTasks(config, sent)
+    await woken
+    return enqueued
+  })
+}
+
+/** What has been stored, and the wakes that are still on their way. */
+export interface Inserted {
+  readonly enqueued: Enqueued[]
+  /** Never rejects. */
+  readonly woken: Promise<unknown>
 }
 
 /** Asks again about keys whose holder committed or ended in that very moment. */
-export async function insert(config: ResolvedConfig, tasks: readonly PreparedTask[]): Promise<Enqueued[]> {
+export async function insertTasks(config: ResolvedConfig, tasks: readonly PreparedTask[]): Promise<Inserted> {
   const outcomes = new Map<PreparedTask, Enqueued>()
   let open = tasks
   let laterAt: Date | undefined
   const wake = new Set<string>()
+  const sendWakes = () => Promise.all([config.wakes.wake([...wake]), config.wakes.wakeAt(laterAt)])
   // A lost call may still run: it can be met as late as in the next round.
   let perhapsMade = false
   try {
@@ -58,7 +69,9 @@ export async function insert(config: ResolvedConfig, tasks: readonly PreparedTas
       if (reply.laterAt !== undefined && (laterAt === undefined || reply.laterAt < laterAt))
         laterAt = reply.laterAt
       // Nearly always, and often for thousands of tasks.
-      if (sent === tasks && reply.refused.length === 0) return tasks.map(outcomeOf)
+      if (sent === tasks && reply.refused.length === 0) {
+        return { enqueued: tasks.map(outcomeOf), woken: sendWakes() }
+      }
       const refused = new Map(reply.refused.map((refusal) => [refusal.index, refusal]))
       const made = sent.filter((_, index) => !refused.has(index))
       for (const task of made) outcomes.set(task, outcomeOf(task))
@@ -79,10 +92,11 @@ export async function insert(config: ResolvedConfig, tasks: readonly PreparedTas
       if (unsure[0] !== undefined && attempt === attempts) throw contended(unsure[0])
       open = unsure
     }
-  } finally {
-    await Promise.all([config.wakes.wake([...wake]), config.wakes.wakeAt(laterAt)])
+  } catch (error) {
+    await sendWakes()
+    throw error
   }
-  return tasks.map((task) => outcomes.get(task) as Enqueued)
+  return { enqueued: tasks.map((task) => outcomes.get(task) as Enqueued), woken: sendWakes() }
 }
 
 const keyOf = ({ job, key }: NewTask) => `${job} ${key}`

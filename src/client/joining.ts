@@ -1,9 +1,10 @@
-// Single enqueues that come while calls are on their way go together in the next one (group commit): a busy process
+// Single enqueues that come while others are on their way go together in the next call (group commit): a busy process
 // asks for fewer transactions, and an idle one waits for nothing.
+import { AsyncResource } from 'node:async_hooks'
 import { isDatabaseError } from '../db/transient.ts'
 import { defaults } from '../defaults.ts'
 import type { PreparedTask } from '../prepare.ts'
-import type { Enqueued } from './insert.ts'
+import type { Enqueued, Inserted } from './insert.ts'
 
 export interface Joining {
   /** Rejects with what the database said to this task, or to all that travelled with it. */
@@ -21,9 +22,11 @@ const { calls: mostFlights, tasks: mostTasks, bytes: mostBytes } = defaults.join
 /** `send` inserts all of them in one statement, or none. */
 export function createJoining(
   mayJoin: boolean,
-  send: (tasks: readonly PreparedTask[]) => Promise<Enqueued[]>,
+  send: (tasks: readonly PreparedTask[]) => Promise<Inserted>,
 ): Joining {
   const waiting: Call[] = []
+  /** What is sent for others belongs to the context of none of them. */
+  const neutral = new AsyncResource('izta.joining')
   let flights = 0
 
   function sendWaiting(): void {
@@ -31,29 +34,36 @@ export function createJoining(
       flights++
       void sendTogether(takeNext()).finally(() => {
         flights--
-        sendWaiting()
+        neutral.runInAsyncScope(sendWaiting)
       })
     }
   }
 
   function takeNext(): Call[] {
+    let count = 0
     let bytes = 0
-    const end = waiting.findIndex(({ task }, index) => {
-      // The length of the text, which may take three bytes a character, is good enough for so wide a limit.
-      bytes += task.payload.length
-      return index === mostTasks || (index > 0 && bytes > mostBytes)
-    })
-    return waiting.splice(0, end === -1 ? waiting.length : end)
+    for (const { task } of waiting) {
+      bytes += Buffer.byteLength(task.payload)
+      if (count === mostTasks || (count > 0 && bytes > mostBytes)) break
+      count++
+    }
+    return waiting.splice(0, count)
   }
 
+  /** Ends with the statement: wakes, which may take long, keep their callers, and nobody else. */
   async function sendTogether(calls: readonly Call[]): Promise<void> {
     try {
-      const enqueued = await send(calls.map(({ task }) => task))
-      for (const [index, call] of calls.entries()) call.resolve(enqueued[index] as Enqueued)
+      const { enqueued, woken } = await send(calls.map(({ task }) => task))
+      void woken.then(() => {
+        for (const [index, call] of calls.entries()) call.resolve(enqueued[index] as Enqueued)
+      })
     } catch (error) {
-      // One of them is to blame, and nothing was stored: each goes alone.
-      if (calls.length > 1 && isRefusal(error)) await Promise.all(calls.map((call) => sendTogether([call])))
-      else for (const call of calls) call.reject(error)
+      if (calls.length > 1 && isDatabaseError(error) && error.code === 'data-refused') {
+        // One of them is to blame, and nothing was stored: it is found by halves.
+        const half = Math.ceil(calls.length / 2)
+        await sendTogether(calls.slice(0, half))
+        await sendTogether(calls.slice(half))
+      } else for (const call of calls) call.reject(error)
     }
   }
 
@@ -65,14 +75,12 @@ export function createJoining(
           sendWaiting()
         })
       }
-      const [enqueued] = await send([task])
-      return enqueued as Enqueued
+      const { enqueued, woken } = await send([task])
+      await woken
+      return enqueued[0] as Enqueued
     },
   }
 }
 
 /** Waits for nobody's transaction, as a task does whose key or id another one may have. */
 const isPlain = ({ key, idWasGiven }: PreparedTask) => key === undefined && !idWasGiven
-
-const isRefusal = (error: unknown) =>
-  isDatabaseError(error) && !error.retryable && error.outcome === 'not-applied'

@@ -24,7 +24,8 @@ export interface Database {
   readonly replyLimitBytes?: number
   /**
    * Whether enqueues of several callers may travel in one statement. True for connections that the adapter opens
-   * itself, to which all callers are alike. Absent where a statement may belong to the transaction of its caller.
+   * itself, to which all callers are alike. Leave it out where a statement may belong to the transaction of its caller,
+   * also in a copy of an adapter whose `query` is another.
    */
   readonly joinsEnqueues?: boolean
   /** Ends connections that the adapter opened itself. */

@@ -6,13 +6,13 @@ const { lastLookMs } = defaults.runner
 
 /**
  * A full claim is followed by the next at once, a partial one after a pause. An empty one cleared the queue's wake
- * mark, so an enqueue that saw the mark just before may have sent no wake: a runner that stays claims once more after
- * a pause. One that leaves has that look done by `linger`.
+ * mark, so an enqueue that saw the mark just before may have sent no wake: as long as the run goes on, only a second
+ * empty claim, sent a pause later, proves that nothing is due. A run that ends with the first has `lastLook` done instead.
  */
 export interface Looks {
   /** On the clock's scale; Infinity until something changes. */
   readonly nextAtMs: number
-  /** An empty claim, or two, far enough apart. */
+  /** Nothing is due: an empty claim if the run ends with it, else two, far enough apart. */
   readonly exhausted: boolean
   /** A claim is on its way: what becomes due from now on may escape it. Its mark goes to `record`. */
   sent(): SentMark
@@ -27,7 +27,7 @@ interface SentMark {
   readonly changes: number
 }
 
-export function createLooks(clock: Clock, claimsOnceMore: boolean): Looks {
+export function createLooks(clock: Clock, endsNow: () => boolean): Looks {
   let nextAtMs = clock.now()
   let emptySinceMs: number | undefined
   let exhausted = false
@@ -43,8 +43,8 @@ export function createLooks(clock: Clock, claimsOnceMore: boolean): Looks {
     record(sent, limit, claimed) {
       if (limit === 0) return
       const now = clock.now()
-      const isLast = !claimsOnceMore || (emptySinceMs !== undefined && sent.atMs >= emptySinceMs + lastLookMs)
-      exhausted = claimed === 0 && isLast
+      const isSecond = emptySinceMs !== undefined && sent.atMs >= emptySinceMs + lastLookMs
+      exhausted = claimed === 0 && (isSecond || endsNow())
       if (claimed > 0) emptySinceMs = undefined
       else emptySinceMs ??= now
       if (changes > sent.changes) this.again()

@@ -7,7 +7,6 @@ import { isDatabaseError } from '../db/transient.ts'
 import { defaults } from '../defaults.ts'
 import { readableMessage } from '../job/json.ts'
 import type { ClaimedTask } from '../store/turn.ts'
-import { anyQueue } from '../wake.ts'
 import { createApart } from './apart.ts'
 import { createChange } from './change.ts'
 import type { Deadline } from './deadline.ts'
@@ -19,10 +18,10 @@ import { createOutbox } from './outbox.ts'
 import type { Ended } from './outcome.ts'
 import type { Places } from './places.ts'
 import { createReport, type RunSummary } from './report.ts'
+import { wakeNext } from './successor.ts'
 import { createTurns, type TurnResult } from './turns.ts'
 
-const { graceSeconds, settleSeconds, watchSeconds, maxHops, troublePauseMs, secondTurnPlaces } =
-  defaults.runner
+const { graceSeconds, settleSeconds, watchSeconds, troublePauseMs, secondTurnPlaces } = defaults.runner
 
 export interface RunOptions {
   readonly config: ResolvedConfig
@@ -30,8 +29,11 @@ export interface RunOptions {
   readonly queues: readonly string[]
   readonly places: Places
   readonly deadline: Deadline
-  /** An invocation leaves when a claim comes back empty; a server stays until its term is over. */
-  readonly whenIdle: 'leave' | 'stay'
+  /**
+   * An invocation leaves when a claim comes back empty, and so does a test, which wakes no other runner; a server stays
+   * until its term is over.
+   */
+  readonly whenIdle: 'leave' | 'leave-quietly' | 'stay'
   /** How many runners have started each other before this one. */
   readonly hops: number
   readonly onStuck?: (task: ClaimedTask) => void
@@ -56,10 +58,8 @@ export interface Run {
 
 export function startRun({ config, queues, places, deadline, whenIdle, hops, onStuck }: RunOptions): Run {
   const { clock, wakes, log } = config
-  /** What a sibling or a successor is woken for: other runners may serve some of these queues too. */
-  const served = queues.length > 0 ? queues : [anyQueue]
   const outbox = createOutbox()
-  const looks = createLooks(clock, whenIdle === 'stay')
+  const looks = createLooks(clock, () => whenIdle !== 'stay' && flights === 1 && isIdle())
   const floors = createFloors(clock)
   const report = createReport(config)
   const leaving = new AbortController()
@@ -159,7 +159,7 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
         startTurn(backlog && share >= secondTurnPlaces ? Math.min(limit, share) : limit, watchIsDue)
       } else if (flights > 0) {
         await change.next()
-      } else if (isIdle() && (!mayClaim(now) || (looks.exhausted && whenIdle === 'leave'))) {
+      } else if (isIdle() && (!mayClaim(now) || (looks.exhausted && whenIdle !== 'stay'))) {
         return
       } else {
         await change.next(Math.min(watchAtMs(), limit > 0 ? looks.nextAtMs : Infinity) - now)
@@ -242,9 +242,9 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
 
   /** A backlog is more than one invocation can hold: one more runner, which may wake the next. */
   function wakeSibling(): void {
-    if (whenIdle !== 'leave' || hasWokenSibling || hops >= maxHops) return
+    if (whenIdle !== 'leave' || hasWokenSibling) return
     hasWokenSibling = true
-    void wakes.wake(served, hops + 1)
+    void wakeNext(config, queues, hops)
   }
 
   /** An invocation with nothing in hand fails visibly; otherwise what has ended waits until the database is back. */
@@ -273,7 +273,7 @@ export function startRun({ config, queues, places, deadline, whenIdle, hops, onS
       })
     })
     const more = !looks.exhausted
-    if (more && whenIdle === 'leave' && hops < maxHops) await wakes.wake(served, hops + 1)
+    if (more && whenIdle === 'leave') await wakeNext(config, queues, hops)
     return { ...report.counts, stuck: hand.stuck(), more }
   }
 

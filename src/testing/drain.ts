@@ -44,5 +44,5 @@ export async function drain(izta: Configured, options: DrainOptions = {}): Promi
   const longestSeconds = longestTimeout(config.jobs.values())?.timeoutSeconds ?? 0
   const deadline = deadlineAfter(config.clock, (2 * longestSeconds + 60) * 1000, config.jobs.values())
   const places = createPlaces(concurrency)
-  return startRun({ config, queues, places, deadline, whenIdle: 'leave', hops: 0 }).done
+  return startRun({ config, queues, places, deadline, whenIdle: 'leave-quietly', hops: 0 }).done
 }

@@ -45,7 +45,7 @@ async function written(work: () => Promise<unknown>): Promise<Blob[]> {
 
 const context = { awsRequestId: 'one', getRemainingTimeInMillis: () => 300_000 }
 
-/** Moves the clock on, by which a run waits before its last look. */
+/** Moves the clock on, by which an invocation waits before its last look. */
 async function untilDone(done: Promise<unknown>): Promise<void> {
   let isDone = false
   void done.finally(() => (isDone = true))

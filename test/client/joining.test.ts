@@ -1,6 +1,8 @@
 // Single enqueues that travel together: which do, and what each learns when their call fails.
 import { createIzta, DatabaseError, defineJob, type Database, type Izta, type Tracing } from 'izta'
+import { neonDatabase } from 'izta/neon'
 import { pgDatabase } from 'izta/pg'
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { beforeEach, expect, test } from 'vitest'
 import * as z from 'zod'
 import { testDatabase } from '../support/database.ts'
@@ -30,7 +32,7 @@ function between(
       return (await meddle(payloads, () => database.query(statement))) as Record<string, string | null>[]
     },
   }
-  return { sent, izta: createIzta({ database: wrapped, jobs: [note], log }) }
+  return { sent, wrapped, izta: createIzta({ database: wrapped, jobs: [note], log }) }
 }
 
 const enqueueAll = (izta: Izta, count: number) =>
@@ -40,8 +42,8 @@ const stored = async () =>
   (await pool.query(`select id, payload #>> '{}' as text from izta.task order by (payload #>> '{}')::int`))
     .rows
 
-const refusal = (options: { outcome?: 'unknown'; retryable?: boolean } = {}) =>
-  new DatabaseError('database-refused', 'no', options)
+const refusal = (options: { code?: string; outcome?: 'unknown'; retryable?: boolean } = {}) =>
+  new DatabaseError(options.code ?? 'data-refused', 'no', options)
 
 test('what comes while four calls are on their way goes together in the next, each with its own answer', async () => {
   const { izta, sent } = between()
@@ -77,6 +79,8 @@ test('nothing is joined where a statement may belong to the transaction of its c
   const own = pgDatabase(url)
   expect(own.joinsEnqueues).toBe(true)
   await own.close?.()
+  expect(neonDatabase(url).joinsEnqueues).toBe(true)
+  expect(neonDatabase({ connectionString: () => url }).joinsEnqueues).toBeUndefined()
 })
 
 test('a refusal of a joint call is that of the one task to blame', async () => {
@@ -87,7 +91,51 @@ test('a refusal of a joint call is that of the one task to blame', async () => {
   const answers = await enqueueAll(izta, 10)
   expect(answers.flatMap(({ status }, n) => (status === 'rejected' ? [n] : []))).toEqual([7])
   expect((await stored()).map(({ text }) => text)).toEqual(['0', '1', '2', '3', '4', '5', '6', '8', '9'])
-  expect(sent).toHaveLength(4 + 1 + 6)
+  // Of six the halves, of the half that is refused again, and so on: never more than one at a time.
+  expect(sent.slice(4)).toEqual([
+    ['4', '5', '6', '7', '8', '9'],
+    ['4', '5', '6'],
+    ['7', '8', '9'],
+    ['7', '8'],
+    ['7'],
+    ['8'],
+    ['9'],
+  ])
+})
+
+test('an error that is no fault of a value is told to all, and nothing is sent again', async () => {
+  const { izta, sent } = between((payloads, send) => {
+    if (payloads.length > 1) throw refusal({ code: 'database-access' })
+    return send()
+  })
+  const answers = await enqueueAll(izta, 8)
+  expect(answers.slice(4)).toMatchObject(
+    Array.from({ length: 4 }, () => ({ status: 'rejected', reason: { code: 'database-access' } })),
+  )
+  expect(sent).toHaveLength(5)
+})
+
+test('wakes that take long hold up their own callers only', async () => {
+  const delivered = Promise.withResolvers<void>()
+  const { wrapped } = between()
+  const izta = createIzta({ database: wrapped, jobs: [note], log, wake: { wake: () => delivered.promise } })
+  const first = [1, 2, 3, 4].map((n) => izta.enqueue(note, `${n}`, { queue: `queue-${n}` }))
+  // Its queue was woken just now: it has nothing to wait for.
+  await pool.query(`insert into izta.queue (name, woken_at) values ('awake', now() + interval '1 hour')`)
+  expect(await izta.enqueue(note, '5', { queue: 'awake' })).toMatchObject({ created: true })
+  delivered.resolve()
+  expect(await Promise.all(first)).toHaveLength(4)
+})
+
+test('a call for others runs in the context of none of them', async () => {
+  const context = new AsyncLocalStorage<number>()
+  const seen: (number | undefined)[] = []
+  const { izta } = between((_, send) => {
+    seen.push(context.getStore())
+    return send()
+  })
+  await Promise.all(Array.from({ length: 10 }, (_, n) => context.run(n, () => izta.enqueue(note, `${n}`))))
+  expect(seen).toEqual([0, 1, 2, 3, undefined])
 })
 
 test('a joint call whose answer is lost is sent again, and every task is told that it was made', async () => {
@@ -107,7 +155,7 @@ test('a joint call whose answer is lost is sent again, and every task is told th
 test('a joint call that may have been applied is not taken apart: all its callers learn that', async () => {
   const { izta, sent } = between(async (payloads, send) => {
     if (payloads.length === 1) return send()
-    throw refusal({ outcome: 'unknown' })
+    throw refusal({ outcome: 'unknown', code: 'database-error' })
   })
   const answers = await enqueueAll(izta, 8)
   expect(answers.slice(4)).toMatchObject(
@@ -129,10 +177,10 @@ test('a call that fails makes place for those that wait', async () => {
   ])
 })
 
-test('a joint call holds 1,000 tasks and 8 MiB at most, or one that is larger', async () => {
+test('a joint call holds 250 tasks and 8 MiB at most, or one that is larger', async () => {
   const { izta, sent } = between()
-  await enqueueAll(izta, 4 + 2100)
-  expect(sent.map((payloads) => payloads.length)).toEqual([1, 1, 1, 1, 1000, 1000, 100])
+  await enqueueAll(izta, 4 + 600)
+  expect(sent.map((payloads) => payloads.length)).toEqual([1, 1, 1, 1, 250, 250, 100])
   sent.length = 0
   const large = between()
   const text = '1' + 'x'.repeat(1024 * 1024 - 10)

@@ -96,7 +96,7 @@ export const mutations: readonly Mutation[] = [
     file: 'src/runner/execute.ts',
     from: 'children.push(prepared)',
     to: `children.push(prepared)
-      void import('../client/insert.ts').then(async ({ insertTasks }) => insertTasks(this.#options.config as never, [await prepared]))
+      void import('../client/insert.ts').then(async ({ insertTraced }) => insertTraced(this.#options.config as never, [await prepared]))
 `,
     kinds: ['kill-in-task', 'trigger-twice'],
   },

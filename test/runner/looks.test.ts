@@ -3,10 +3,10 @@ import type { Clock } from 'izta'
 import { expect, test } from 'vitest'
 import { createLooks } from '../../src/runner/looks.ts'
 
-function looking(claimsOnceMore = true) {
+function looking(endsNow = false) {
   let nowMs = 1000
   const clock: Clock = { now: () => nowMs, after: () => () => {} }
-  const looks = createLooks(clock, claimsOnceMore)
+  const looks = createLooks(clock, () => endsNow)
   /** A claim that is answered after so long. */
   const claim = (claimed: number, { takesMs = 0, limit = 10, meanwhile = () => {} } = {}) => {
     const sent = looks.sent()
@@ -30,7 +30,7 @@ test('a full claim is followed by the next at once, a partial one after the paus
   expect(looks.nextAtMs).toBe(now() + 50)
 })
 
-test('to a run that stays one empty claim proves nothing, a second one sent a pause later does', () => {
+test('to a run that goes on one empty claim proves nothing, a second one sent a pause later does', () => {
   const { looks, claim, now, wait } = looking()
   claim(0)
   expect([looks.nextAtMs, looks.exhausted]).toEqual([now() + 50, false])
@@ -72,8 +72,8 @@ test('a turn that asked for nothing tells nothing', () => {
   expect([looks.nextAtMs, looks.exhausted]).toEqual([now(), false])
 })
 
-test('a run that leaves ends with its first empty claim', () => {
-  const { looks, claim } = looking(false)
+test('a run with nothing in hand may end with its first empty claim', () => {
+  const { looks, claim } = looking(true)
   claim(9)
   expect(looks.exhausted).toBe(false)
   claim(0)
@@ -81,7 +81,7 @@ test('a run that leaves ends with its first empty claim', () => {
 })
 
 test('what became due between two claims on their way is looked for when the older one is answered', () => {
-  const { looks, now } = looking(false)
+  const { looks, now } = looking(true)
   const older = looks.sent()
   looks.again()
   const newer = looks.sent()

@@ -226,7 +226,7 @@ test('a claim that is still on its way when its repeat is answered: what it take
       first.resolve(statement)
       throw lost()
     }
-    // The last look: the lost copy comes through only now, just before it.
+    // The lost copy comes through only now, when the run would leave.
     const rows = await send(statement)
     if (count === 3) await send(await first.promise)
     return rows

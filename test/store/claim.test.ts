@@ -81,7 +81,8 @@ test('a claim skips what another one is about to take, and takes the rest', asyn
 })
 
 test('priority comes before the queue, and the due instant within a priority', async () => {
-  const at = (ms: number) => new Date(Date.now() - 60_000 + ms)
+  const aMinuteAgo = Date.now() - 60_000
+  const at = (ms: number) => new Date(aMinuteAgo + ms)
   const tasks = [
     newTask({ queue: 'a', priority: 5, runAt: at(1) }),
     newTask({ queue: 'b', priority: 0, runAt: at(4) }),

@@ -141,6 +141,44 @@ test('a task of the future wakes nobody and tells its instant', async () => {
   expect({ wake, laterAt }).toEqual({ wake: [], laterAt: runAt })
 })
 
+test('one call for queues of every kind wakes those that are due and were not woken, and makes the new ones', async () => {
+  await pool.query(`insert into izta.queue (name, paused, woken_at) values
+    ('of stale', false, '-infinity'), ('of fresh', false, now()), ('of paused', true, '-infinity'),
+    ('of future', false, '-infinity')`)
+  const at = (queue: string, delayMs = 0) => newTask({ queue, delayMs })
+  const before = Date.now()
+  const reply = await enqueue(database, [
+    at('of stale'),
+    at('of fresh'),
+    at('of paused'),
+    at('of future', 50_000),
+    at('of new'),
+    at('of new', 90_000),
+    at('of new future', 70_000),
+  ])
+  expect(reply.wake.toSorted()).toEqual(['of new', 'of stale'])
+  expect(Math.abs((reply.laterAt?.getTime() ?? 0) - before - 50_000)).toBeLessThan(10_000)
+  const { rows } = await pool.query(`
+    select name, paused, woken_at > '-infinity' as woken from izta.queue where name like 'of %' order by name`)
+  expect(rows.map(({ name, paused, woken }) => [name, paused, woken])).toEqual([
+    ['of fresh', false, true],
+    ['of future', false, false],
+    ['of new', false, true],
+    ['of new future', false, false],
+    ['of paused', true, false],
+    ['of stale', false, true],
+  ])
+})
+
+test('a new queue whose only task is of the future is not marked as woken', async () => {
+  const reply = await enqueue(database, [newTask({ queue: 'only later', delayMs: 60_000 })])
+  expect(reply.wake).toEqual([])
+  const { rows } = await pool.query(
+    `select woken_at = '-infinity' as clear from izta.queue where name = 'only later'`,
+  )
+  expect(rows).toEqual([{ clear: true }])
+})
+
 test('a mark that somebody has locked counts as old and is not waited for', async () => {
   await database.query(registerQueuesStatement(['locked']))
   await pool.query("update izta.queue set woken_at = izta.now() - interval '2 seconds' where name = 'locked'")

@@ -1,7 +1,7 @@
 // Plans: what must stay fast in large tables uses its index. Asserted on names of indexes and rows read, not on times.
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Statement } from '../../src/db/database.ts'
-import { lingerStatement, nextAlarmStatement } from '../../src/store/alarms.ts'
+import { lastLookStatement, nextAlarmStatement } from '../../src/store/alarms.ts'
 import { keyHolderStatement } from '../../src/store/enqueue.ts'
 import {
   countsStatement,
@@ -110,7 +110,7 @@ describe('the statement uses its indexes', () => {
     ['next due instant', nextDueStatement('{}'), ['task_due']],
     ['wake of queues with due tasks', wakeDueStatement(60), ['task_due']],
     ['next alarm', nextAlarmStatement, ['schedule_plan_at', 'task_due']],
-    ['place of the runner that waits', lingerStatement([], 60_000), ['task_due']],
+    ['last look of a runner', lastLookStatement([], 60_000), ['task_due']],
     ['recovery', heldStatement(range), ['task_due']],
     ['release of a lost claim', releaseHeldStatement(range), ['task_due', 'task_pkey']],
     ['overlap', earlierSlotStatement('schedule-3', since, id), ['task_schedule']],

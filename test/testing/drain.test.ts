@@ -46,6 +46,18 @@ test('it runs what tasks enqueue, and returns when nothing is due', async () => 
   })
 })
 
+test('it wakes nobody: a backlog and what is left are its own', async () => {
+  const woken: string[] = []
+  const wake = { wake: (queue: string) => void woken.push(queue) }
+  const quiet = createIzta({ database, jobs: [divide, fanOut], clock, log, wake })
+  await izta.enqueueMany(
+    divide,
+    Array.from({ length: 30 }, () => ({ numerator: 1, denominator: 2 })),
+  )
+  expect(await drain(quiet)).toMatchObject({ finished: 30, more: false })
+  expect(woken).toEqual([])
+})
+
 test('tasks of the future and delayed retries stay', async () => {
   const failing = defineJob({
     id: 'failing',

@@ -43,7 +43,8 @@ export function neonDatabase(source: string | NeonOptions): Database {
   }
   return {
     replyLimitBytes: neonDefaults.replyLimitBytes,
-    joinsEnqueues: true,
+    // A function may answer each caller differently.
+    ...(typeof connectionString === 'string' ? { joinsEnqueues: true } : {}),
     async query({ text, values }) {
       let where = 'the given connection string'
       let sent = false
