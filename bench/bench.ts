@@ -41,6 +41,12 @@ export const iztaUnchecked: Contender = {
   options: { checked: false },
 }
 
+export const iztaAlone: Contender = {
+  label: 'izta, each call alone',
+  queue: 'izta',
+  options: { alone: true },
+}
+
 export type WorkResult<Name extends WorkName> = Awaited<ReturnType<Works[Name]>> & {
   /** Rows updated or deleted, per task: what vacuum has to clear away. */
   readonly deadRowsPerTask: number

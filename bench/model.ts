@@ -63,7 +63,7 @@ export function inputsOf(results: Results): Inputs | { readonly missing: string[
   const invocationMicros = value('small-invocations', 'pg', 'µs server CPU/invocation')
   const inputs = {
     drainMicros,
-    enqueueMicros: value('enqueue-single', 'izta', 'µs server CPU/task'),
+    enqueueMicros: value('enqueue-single', 'izta, each call alone', 'µs server CPU/task'),
     // An invocation of the bench has 20 tasks.
     statementMicros: Math.max(0, (invocationMicros - 20 * drainMicros) / statementsPerInvocation),
     walBytes: value('rows-and-bytes', kept, 'WAL bytes/task'),

@@ -6,6 +6,8 @@ export interface QueueOptions {
   readonly kept?: boolean
   /** izta: checks payloads against a zod schema at both ends. @default true */
   readonly checked?: boolean
+  /** izta: sends single enqueues each in a call of its own, as from processes of their own. @default false */
+  readonly alone?: boolean
   /** izta: how statements travel. @default 'pg' */
   readonly driver?: 'pg' | 'neon'
   /** izta: what runs the tasks. @default 'runner' */

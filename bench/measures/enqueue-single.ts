@@ -1,12 +1,12 @@
 // Enqueue one task a call from 16 clients of one process.
-import { compare, graphileWorker, interleave, izta, pgBoss } from '../bench.ts'
+import { compare, graphileWorker, interleave, izta, iztaAlone, pgBoss } from '../bench.ts'
 import { comparedRows, ratioRow, serverCpuRows, type Measure } from '../measure.ts'
 
 export const enqueueSingle: Measure = {
   name: 'enqueue-single',
   title: '16 clients of one process, one task a call',
   async run(bench) {
-    const contenders = await bench.present([izta, pgBoss])
+    const contenders = await bench.present([izta, iztaAlone, pgBoss])
     const options = { tasks: bench.size(20_000, 400), perCall: 1, clients: 16 }
     const interleaved = await interleave(bench, 'enqueue', options, graphileWorker, contenders)
     const compared = compare(interleaved, ({ perSecond }) => perSecond)

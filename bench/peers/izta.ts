@@ -20,12 +20,21 @@ const unchecked: StandardSchemaV1<Payload> = {
 const quiet: Logger = { debug() {}, info() {}, warn: console.warn, error: console.error }
 
 export const openQueue: OpenQueue = (options) => {
-  const { url, kept = false, checked = true, driver = 'pg', host = 'runner', concurrency = 4000 } = options
+  const {
+    url,
+    kept = false,
+    checked = true,
+    alone = false,
+    driver = 'pg',
+    host = 'runner',
+    concurrency = 4000,
+  } = options
   const endpoint = driver === 'neon' ? startNeonEndpoint(url) : undefined
-  const database =
+  const opened =
     endpoint === undefined
       ? pgDatabase({ connectionString: url, max: 20 })
       : neonDatabase({ connectionString: async () => (await endpoint).url })
+  const database = alone ? { ...opened, joinsEnqueues: false } : opened
   const handler: { onTask: (n: number) => void } = { onTask() {} }
   const schema: StandardSchemaV1<Payload> = checked ? payload : unchecked
   const run = ({ n }: Payload) => {
