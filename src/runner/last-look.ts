@@ -5,7 +5,7 @@ import type { ResolvedConfig } from '../config.ts'
 import { repeat } from '../db/repeat.ts'
 import { defaults } from '../defaults.ts'
 import { readableMessage } from '../job/json.ts'
-import { lastLookStatement, readLastLook } from '../store/alarms.ts'
+import { lastLookStatement, readLastLook } from '../store/last-look.ts'
 import type { Deadline } from './deadline.ts'
 
 const { lastLookMs } = defaults.runner

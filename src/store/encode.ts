@@ -70,3 +70,7 @@ export function json<T>(row: Row, column: string, fallback: T): T {
   const value = row[column]
   return value === null || value === undefined ? fallback : (JSON.parse(value) as T)
 }
+
+/** Milliseconds since the epoch, for `instant`: the text of a timestamp depends on settings of the session. */
+export const epochMs = (expression: string): string =>
+  `(date_part('epoch', ${expression}) * 1000::float8)::bigint`

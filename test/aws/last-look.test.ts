@@ -149,9 +149,11 @@ test('a due task that somebody else holds a lock on is not waited for, and hides
   await other.query(`begin; select from izta.task where payload #>> '{}' = 'locked' for update`)
   const { until, end } = invoke()
   await until(() => runs.length === 1)
+  const looksMeanwhile = sent.filter((kind) => kind === 'look').length
   await other.query('rollback')
   other.release()
   expect(runs).toEqual(['soon 12:00:40'])
+  expect(looksMeanwhile).toBe(1)
   expect(await end()).toMatchObject({ claimed: 2, finished: 2, more: false })
 })
 

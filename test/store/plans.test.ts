@@ -1,7 +1,8 @@
 // Plans: what must stay fast in large tables uses its index. Asserted on names of indexes and rows read, not on times.
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Statement } from '../../src/db/database.ts'
-import { lastLookStatement, nextAlarmStatement } from '../../src/store/alarms.ts'
+import { nextAlarmStatement } from '../../src/store/alarms.ts'
+import { lastLookStatement } from '../../src/store/last-look.ts'
 import { keyHolderStatement } from '../../src/store/enqueue.ts'
 import {
   countsStatement,
