@@ -1,11 +1,11 @@
 // What the server, the user and the tables of an installation look like: facts for `izta doctor`.
 import type { Row, Statement } from '../db/database.ts'
-import { flag, integer, json, optionalText, text } from './encode.ts'
+import { epochMs, flag, integer, json, optionalText, text } from './encode.ts'
 
 // Who is asking what; reads catalogs of a few rows.
 const server = `
 select current_setting('server_version') as version, current_setting('server_version_num') as version_number,
-  (date_part('epoch', clock_timestamp()) * 1000::float8)::bigint as now_ms, current_user as "user", r.rolsuper as superuser,
+  ${epochMs('clock_timestamp()')} as now_ms, current_user as "user", r.rolsuper as superuser,
   pg_has_role(r.oid, 'pg_read_all_stats', 'usage') as sees_sessions,
   pg_catalog.has_database_privilege(current_database(), 'create') as may_create_schema,
   pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as read_only,

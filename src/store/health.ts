@@ -1,6 +1,6 @@
 // How the work of an installation goes: queues, jobs, schedules and history, as facts for `izta doctor`.
 import type { Row, Statement } from '../db/database.ts'
-import { flag, integer, json, optionalInteger, optionalText, text } from './encode.ts'
+import { epochMs, flag, integer, json, optionalInteger, optionalText, text } from './encode.ts'
 
 /** No statement here reads more rows than this of one queue and priority, or of one table. */
 export const healthRows = 10_000
@@ -129,7 +129,7 @@ select count(*) as schedules, count(*) filter (where s.paused) as paused,
   coalesce(date_part('epoch', izta.now() - (select min(o.plan_at) from overdue o))::bigint, 0) as overdue_seconds,
   (select date_part('epoch', izta.now() - w.ticked_at)::bigint from izta.wake w where isfinite(w.ticked_at))
     as ticked_seconds,
-  (date_part('epoch', izta.now() - now()) * 1000::float8)::bigint as clock_moved_ms
+  ${epochMs('izta.now() - now()')} as clock_moved_ms
 from izta.schedule s`
 
 export const scheduleHealthStatement: Statement = { text: schedules, values: [] }

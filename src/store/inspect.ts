@@ -3,22 +3,22 @@ import type { Row, Statement } from '../db/database.ts'
 import type { AnyJob } from '../job/job.ts'
 import { decodePayload } from '../job/json.ts'
 import type { Task, TaskError, TaskStatus } from '../job/task.ts'
-import { flag, instant, integer, json, optionalInstant, optionalText, text } from './encode.ts'
+import { epochMs, flag, instant, integer, json, optionalInstant, optionalText, text } from './encode.ts'
 import { unfinishedStatus } from './enqueue.ts'
 
 const taskColumns = `t.id, t.job, t.queue, t.priority, t.payload, t.attempt, t.max_attempts, t.losses, t.key, t.parent,
-  t.schedule, (date_part('epoch', t.slot) * 1000::float8)::bigint as slot_ms, pg_catalog.array_to_json(t.errors) as errors,
-  (date_part('epoch', t.created_at) * 1000::float8)::bigint as created_ms,
-  (date_part('epoch', t.due_at) * 1000::float8)::bigint as due_ms, ${unfinishedStatus} as status,
+  t.schedule, ${epochMs('t.slot')} as slot_ms, pg_catalog.array_to_json(t.errors) as errors,
+  ${epochMs('t.created_at')} as created_ms,
+  ${epochMs('t.due_at')} as due_ms, ${unfinishedStatus} as status,
   null::json as result, null::bigint as finished_ms, null::bigint as expires_ms,
-  (date_part('epoch', t.run_at) * 1000::float8)::bigint as lease_ms`
+  ${epochMs('t.run_at')} as lease_ms`
 
 const historyColumns = `h.id, h.job, h.queue, h.priority, h.payload, h.attempt, h.max_attempts, h.losses, h.key,
-  h.parent, h.schedule, (date_part('epoch', h.slot) * 1000::float8)::bigint as slot_ms, pg_catalog.array_to_json(h.errors) as errors,
-  (date_part('epoch', h.created_at) * 1000::float8)::bigint as created_ms,
-  (date_part('epoch', h.due_at) * 1000::float8)::bigint as due_ms, h.status,
-  h.result, (date_part('epoch', h.finished_at) * 1000::float8)::bigint as finished_ms,
-  (date_part('epoch', h.expires_at) * 1000::float8)::bigint as expires_ms, null::bigint as lease_ms`
+  h.parent, h.schedule, ${epochMs('h.slot')} as slot_ms, pg_catalog.array_to_json(h.errors) as errors,
+  ${epochMs('h.created_at')} as created_ms,
+  ${epochMs('h.due_at')} as due_ms, h.status,
+  h.result, ${epochMs('h.finished_at')} as finished_ms,
+  ${epochMs('h.expires_at')} as expires_ms, null::bigint as lease_ms`
 
 // One task, wherever it is: in one statement, or it is missed while it moves. Served by both primary keys.
 const get = `
@@ -162,8 +162,8 @@ export const readCounts = (rows: readonly Row[]) =>
 // The next due instant of unpaused queues, leases of dead runners included: one probe per queue and priority.
 // Served by task_due.
 const nextDue = `
-select (date_part('epoch', min(t.run_at)) * 1000::float8)::bigint as at_ms,
-  (date_part('epoch', izta.now()) * 1000::float8)::bigint as now_ms
+select ${epochMs('min(t.run_at)')} as at_ms,
+  ${epochMs('izta.now()')} as now_ms
 from izta.queue q
 cross join generate_series(0, 9) p(priority)
 cross join lateral (

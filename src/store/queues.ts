@@ -1,6 +1,6 @@
 // Queues: their rows, pause and resume, and the mark that says when a runner was last woken.
 import type { Row, Statement } from '../db/database.ts'
-import { flag, integer, optionalInstant, text, textArray } from './encode.ts'
+import { epochMs, flag, integer, optionalInstant, text, textArray } from './encode.ts'
 
 // Makes the rows of named queues, and of queues that only statements inside applications' transactions have used:
 // those are found by hopping from name to name through task_due.
@@ -26,7 +26,7 @@ export const registerQueuesStatement = (names: readonly string[]): Statement => 
 
 // Every queue, with what waits in it. Served by task_due.
 const list = `
-select q.name, q.paused, d.due, (date_part('epoch', d.oldest) * 1000::float8)::bigint as oldest_ms
+select q.name, q.paused, d.due, ${epochMs('d.oldest')} as oldest_ms
 from izta.queue q
 cross join lateral (
   select coalesce(sum(x.due), 0) as due, min(x.oldest) as oldest
@@ -124,7 +124,7 @@ waiting as (
       where t.queue = q.name and t.priority = p.priority and t.run_at <= izta.now()
       order by t.run_at limit 10000) y) x
   group by q.name, q.paused)
-select w.name, w.paused, w.due, coalesce((date_part('epoch', izta.now() - w.oldest) * 1000::float8)::bigint, 0) as oldest_due_ms,
+select w.name, w.paused, w.due, coalesce(${epochMs('izta.now() - w.oldest')}, 0) as oldest_due_ms,
   w.name in (select d.name from due d) as wake
 from waiting w
 where w.due > 0::numeric or w.name in (select d.name from due d)

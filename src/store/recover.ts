@@ -1,6 +1,6 @@
 // After an answer was lost: what does this lease hold, and how to hand it back.
 import type { Row, Statement } from '../db/database.ts'
-import { plainArray, text, textArray } from './encode.ts'
+import { epochMs, plainArray, text, textArray } from './encode.ts'
 import { readClaimedTask, type ClaimedTask } from './turn.ts'
 
 // All leases of one lease id end together, so its tasks stand close to one instant of the due index.
@@ -21,10 +21,10 @@ from (
 // Served by task_due.
 const held = `
 select t.id, t.queue, t.job, t.key, t.payload, t.priority, t.attempt, t.max_attempts, t.losses, t.claims, t.cancel,
-  t.skip_overlap, t.parent, t.schedule, (date_part('epoch', t.slot) * 1000::float8)::bigint as slot_ms,
-  (date_part('epoch', t.created_at) * 1000::float8)::bigint as created_ms,
-  (date_part('epoch', t.due_at) * 1000::float8)::bigint as due_ms,
-  (date_part('epoch', izta.now() - t.due_at) * 1000::float8)::bigint as waited_ms, t.trace
+  t.skip_overlap, t.parent, t.schedule, ${epochMs('t.slot')} as slot_ms,
+  ${epochMs('t.created_at')} as created_ms,
+  ${epochMs('t.due_at')} as due_ms,
+  ${epochMs('izta.now() - t.due_at')} as waited_ms, t.trace
 ${heldRange}
 where t.id <> all ($4::uuid[])
 limit 1000`

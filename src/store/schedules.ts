@@ -2,11 +2,11 @@
 import type { Row, Statement } from '../db/database.ts'
 import { decodePayload } from '../job/json.ts'
 import type { ScheduleRule } from '../job/rule.ts'
-import { flag, integer, optionalInstant, optionalText, text } from './encode.ts'
+import { epochMs, flag, integer, optionalInstant, optionalText, text } from './encode.ts'
 
 const list = `
 select s.name, s.app, s.job, s.payload, s.queue, s.priority, s.max_attempts, s.rule, s.missed, s.overlap, s.paused,
-  (date_part('epoch', n.slot) * 1000::float8)::bigint as next_ms, (date_part('epoch', izta.now()) * 1000::float8)::bigint as now_ms
+  ${epochMs('n.slot')} as next_ms, ${epochMs('izta.now()')} as now_ms
 from izta.schedule s
 left join lateral (
   select t.slot from izta.task t

@@ -1,12 +1,12 @@
 // Turns slots of schedules into tasks, each exactly once.
 import type { Row, Statement } from '../db/database.ts'
-import { instant, instantArray, integer, json, plainArray, text, textArray } from './encode.ts'
+import { epochMs, instant, instantArray, integer, json, plainArray, text, textArray } from './encode.ts'
 
 // Schedules whose next slots must be made, in pages by name: those that cannot be read stay due for ever, and must not
 // stand in the way of the others. Served by schedule_plan_at.
 const toPlan = `
-select name, rule, missed, hash, (date_part('epoch', made_until) * 1000::float8)::bigint as made_until_ms,
-  (date_part('epoch', izta.now()) * 1000::float8)::bigint as now_ms
+select name, rule, missed, hash, ${epochMs('made_until')} as made_until_ms,
+  ${epochMs('izta.now()')} as now_ms
 from izta.schedule
 where not paused and plan_at <= izta.now() and name > $2::text
 order by name
