@@ -1,7 +1,7 @@
 // Single enqueues that come while others are on their way go together in the next call (group commit): a busy process
 // asks for fewer transactions, and an idle one waits for nothing.
 import { AsyncResource } from 'node:async_hooks'
-import { isDatabaseError } from '../db/transient.ts'
+import { isDataRefused } from '../db/transient.ts'
 import { defaults } from '../defaults.ts'
 import type { PreparedTask } from '../prepare.ts'
 import type { Enqueued, Inserted } from './insert.ts'
@@ -58,7 +58,7 @@ export function createJoining(
         for (const [index, call] of calls.entries()) call.resolve(enqueued[index] as Enqueued)
       })
     } catch (error) {
-      if (calls.length > 1 && isDatabaseError(error) && error.code === 'data-refused') {
+      if (calls.length > 1 && isDataRefused(error)) {
         // One of them is to blame, and nothing was stored: it is found by halves.
         const half = Math.ceil(calls.length / 2)
         await sendTogether(calls.slice(0, half))
@@ -68,17 +68,13 @@ export function createJoining(
   }
 
   return {
-    async insert(task) {
-      if (mayJoin && isPlain(task)) {
-        return new Promise((resolve, reject) => {
-          waiting.push({ task, resolve, reject })
-          sendWaiting()
-        })
-      }
-      const { enqueued, woken } = await send([task])
-      await woken
-      return enqueued[0] as Enqueued
-    },
+    insert: (task) =>
+      new Promise((resolve, reject) => {
+        const call = { task, resolve, reject }
+        if (!mayJoin || !isPlain(task)) return void sendTogether([call])
+        waiting.push(call)
+        sendWaiting()
+      }),
   }
 }
 

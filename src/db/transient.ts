@@ -222,6 +222,11 @@ export function isDatabaseError(error: unknown): error is DatabaseError {
   return IztaError.is(error) && 'outcome' in error
 }
 
+/** A value is to blame, and so the same statement would be refused again. */
+export function isDataRefused(error: unknown): error is DatabaseError {
+  return isDatabaseError(error) && error.code === 'data-refused'
+}
+
 function judgeState(sqlState: string, chain: readonly unknown[]): Verdict {
   // PgBouncer gives this code to all its errors: https://www.pgbouncer.org/faq.html
   const judged = sqlState === '08P01' ? judgeMessages(chain) : undefined

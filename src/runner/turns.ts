@@ -3,7 +3,7 @@
 import { pause } from '../clock.ts'
 import type { ResolvedConfig } from '../config.ts'
 import { repeat } from '../db/repeat.ts'
-import { isDatabaseError } from '../db/transient.ts'
+import { isDatabaseError, isDataRefused } from '../db/transient.ts'
 import { defaults } from '../defaults.ts'
 import type { DatabaseError } from '../errors.ts'
 import { readableMessage } from '../job/json.ts'
@@ -200,6 +200,3 @@ const nothing: TurnResult = {
   skipped: [],
   wake: [],
 }
-
-const isDataRefused = (error: unknown): error is DatabaseError =>
-  isDatabaseError(error) && error.code === 'data-refused'
