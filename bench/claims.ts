@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { Client } from 'pg'
 import type { Database } from '../src/db/database.ts'
-import { pgDatabase } from '../src/db/adapters/pg.ts'
+import { pgDatabase } from '../src/adapters/pg.ts'
 import { migrate } from '../src/db/migrate.ts'
 import { readTurnReply, turnStatement, type ClaimedTask } from '../src/store/turn.ts'
 

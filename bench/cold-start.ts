@@ -1,6 +1,6 @@
 // A runner as a bundle carries it, bundled by its measure: node cold-start.js DATABASE_URL prints one character
 // when the first claim is sent and one when it is answered.
-import { pgDatabase } from '../src/db/adapters/pg.ts'
+import { pgDatabase } from '../src/adapters/pg.ts'
 import type { Database } from '../src/db/database.ts'
 import { createIzta, defineJob, startRunner } from '../src/index.ts'
 import { z } from 'zod'

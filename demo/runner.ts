@@ -1,6 +1,6 @@
 // The runner as a process of its own, for `--crash`: like the entry file of a Lambda function.
 import { createRunnerHandler } from '../src/aws/lambda.ts'
-import { pgDatabase } from '../src/db/adapters/pg.ts'
+import { pgDatabase } from '../src/adapters/pg.ts'
 import { createIzta } from '../src/index.ts'
 import { jobs } from './jobs.ts'
 import { quietLog } from './quiet-log.ts'

@@ -1,5 +1,5 @@
 // The local stack as the demo wants it: the three Lambda handlers on this machine, with little to say.
-import { pgDatabase } from '../src/db/adapters/pg.ts'
+import { pgDatabase } from '../src/adapters/pg.ts'
 import { startLocalStack, type LocalStack } from '../src/local/index.ts'
 import { jobs } from './jobs.ts'
 import { quietLog } from './quiet-log.ts'

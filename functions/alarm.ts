@@ -1,6 +1,6 @@
 // Sleepy mode's alarm, which runners and scheduler set; none in steady mode, where ticks find what is due.
 import { alarmWake } from '../src/aws/alarm-wake.ts'
-import { environment } from '../src/config.ts'
+import { environment } from '../src/environment.ts'
 
 const group = environment('IZTA_ALARM_GROUP')
 const role = environment('IZTA_ALARM_ROLE')

@@ -4,7 +4,7 @@ import { config } from 'zod/mini'
 import en from 'zod/v4/locales/en.js'
 import { invokeWake } from '../src/aws/invoke-wake.ts'
 import { secretDatabase } from '../src/aws/secret.ts'
-import { environment } from '../src/config.ts'
+import { environment } from '../src/environment.ts'
 import {
   createIzta,
   DefinitionError,

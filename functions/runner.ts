@@ -1,6 +1,6 @@
 // The runner function: claims due tasks of IZTA_QUEUES and runs them, IZTA_CONCURRENCY at once.
 import { createRunnerHandler } from '../src/aws/lambda.ts'
-import { environment } from '../src/config.ts'
+import { environment } from '../src/environment.ts'
 import { alarm } from './alarm.ts'
 import { openIzta } from './izta.ts'
 import { jobs } from './jobs/index.ts'

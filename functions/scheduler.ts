@@ -1,6 +1,6 @@
 // The scheduler function: turns schedules into tasks.
 import { createSchedulerHandler } from '../src/aws/lambda.ts'
-import { environment } from '../src/config.ts'
+import { environment } from '../src/environment.ts'
 import { alarm } from './alarm.ts'
 import { openIzta } from './izta.ts'
 import { jobs } from './jobs/index.ts'

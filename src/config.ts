@@ -1,17 +1,18 @@
-// Options → resolved configuration. The only reader of process.env.
+// Options → resolved configuration.
 import * as z from 'zod/mini'
 import { systemClock, type Clock } from './clock.ts'
 import { inSchema, type Database } from './db/database.ts'
 import { defaults } from './defaults.ts'
+import { environment } from './environment.ts'
 import { DefinitionError } from './errors.ts'
 import { isImplemented, isJob, type AnyJob } from './job/job.ts'
 import type { Schedule } from './job/schedule.ts'
-import { consoleLogger, redacted, scoped, type Logger, type Redact } from './log.ts'
+import { consoleLogger, redacted, scoped, type Logger, type Redact } from './observe/log.ts'
 import { checkOptions, intFrom, nameSchema } from './options.ts'
-import { tellTooNew } from './store/version.ts'
-import { createEvents, measured, type Events } from './telemetry.ts'
-import { noTracing, redactedTracing, type Tracing } from './tracing.ts'
-import { createWakes, type Wake, type Wakes } from './wake.ts'
+import { measured, tellTooNew } from './store/open.ts'
+import { createEvents, type Events } from './observe/events.ts'
+import { noTracing, redactedTracing, type Tracing } from './observe/tracing.ts'
+import { createWakes, type Wake, type Wakes } from './wake/wakes.ts'
 
 /** What `createIzta` takes. */
 export interface IztaOptions {
@@ -247,18 +248,6 @@ function schedulesByName(schedules: readonly Schedule[]): Map<string, Schedule> 
   }
   return byName
 }
-
-/** A variable of the environment; empty counts as unset. */
-export function environment(name: string): string | undefined {
-  const value = process.env[name]
-  return value === '' ? undefined : value
-}
-
-/** The environment for a child process: this one's, with some variables set. */
-export const environmentWith = (variables: Record<string, string>): Record<string, string | undefined> => ({
-  ...process.env,
-  ...variables,
-})
 
 function environmentInstant(name: string): Date | undefined {
   const text = environment(name)

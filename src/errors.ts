@@ -193,3 +193,22 @@ export class NotMigratedError extends DatabaseError {
 export class SchemaTooNewError extends DatabaseError {
   override readonly name = 'SchemaTooNewError'
 }
+
+/** The message of anything that can be thrown; never throws itself. */
+export function readableMessage(thrown: unknown): string {
+  try {
+    if (thrown instanceof Error) return String(thrown.message)
+    if (typeof thrown === 'string') return thrown
+    return JSON.stringify(thrown) ?? String(thrown)
+  } catch {
+    return `a value of type ${typeof thrown} that cannot be printed`
+  }
+}
+
+/**
+ * Why an attempt, or the whole task, failed. `thrown`: the handler threw. `declared`: it called `ctx.fail`.
+ * `timeout`: it ran too long. `result-refused`: what it returned cannot be stored. `lost`: its process died too
+ * often. `payload-refused`: the stored payload does not fit today's schema. `skipped`: `overlap: 'skip'`.
+ */
+export type FailureCode =
+  'thrown' | 'declared' | 'timeout' | 'result-refused' | 'lost' | 'payload-refused' | 'skipped'

@@ -1,6 +1,6 @@
 // The public API: define jobs and schedules, enqueue, read, and run in process.
 export { createIzta, type Izta } from './client/izta.ts'
-export type { CancelOutcome, RetryOutcome } from './client/change.ts'
+export type { CancelOutcome, RetryOutcome } from './client/tasks.ts'
 export type { Enqueued, EnqueueItem, EnqueueStatement, SharedEnqueueOptions } from './client/enqueue.ts'
 export type { ListOptions, StatusCounts, TaskPage } from './client/read.ts'
 export type { Schedules } from './client/schedules.ts'
@@ -23,6 +23,7 @@ export {
   UnknownJobError,
   WaitTimeoutError,
   type InputIssue,
+  type FailureCode,
 } from './errors.ts'
 export type { EnqueueArguments, EnqueueOptions, FailOptions, JobContext, TaskInfo } from './job/context.ts'
 export {
@@ -47,11 +48,11 @@ export {
   type ScheduleOptions,
   type ScheduleRule,
 } from './job/schedule.ts'
-export type { EndedTask, FailureCode, Task, TaskError, TaskStatus } from './job/task.ts'
-export { consoleLogger, type Logger } from './log.ts'
+export type { EndedTask, Task, TaskError, TaskStatus } from './job/task.ts'
+export { consoleLogger, type Logger } from './observe/log.ts'
 export { startRunner, type Runner, type RunnerOptions } from './runner/server.ts'
 export type { QueueInfo } from './store/queues.ts'
 export type { ScheduleInfo } from './store/schedules.ts'
-export type { DueQueue, IztaEventName, IztaEvents } from './telemetry.ts'
-export type { SentTask, StartedTask, TracedEnd, Tracing } from './tracing.ts'
-export type { Wake } from './wake.ts'
+export type { DueQueue, IztaEventName, IztaEvents } from './observe/events.ts'
+export type { SentTask, StartedTask, TracedEnd, Tracing } from './observe/tracing.ts'
+export type { Wake } from './wake/wakes.ts'

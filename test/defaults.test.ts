@@ -1,8 +1,8 @@
 // Each literal `@default` in the documentation of options is the value that the code uses.
 import { glob, readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { neonDefaults } from '../src/db/adapters/neon.ts'
-import { pgDefaults } from '../src/db/adapters/pg.ts'
+import { neonDefaults } from '../src/adapters/neon.ts'
+import { pgDefaults } from '../src/adapters/pg.ts'
 import { defaults } from '../src/defaults.ts'
 
 /** Where the defaults of each public option type live. */

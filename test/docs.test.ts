@@ -3,8 +3,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { defineJob, defineSchedule } from 'izta'
 import { expect, test } from 'vitest'
 import { resolveConfig } from '../src/config.ts'
-import { neonDefaults } from '../src/db/adapters/neon.ts'
-import { pgDefaults } from '../src/db/adapters/pg.ts'
+import { neonDefaults } from '../src/adapters/neon.ts'
+import { pgDefaults } from '../src/adapters/pg.ts'
 import { defaults } from '../src/defaults.ts'
 
 const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')
@@ -104,8 +104,10 @@ test('docs/errors.md has every error class and every code', () => {
   expect(names.length).toBeGreaterThan(50)
 })
 
-test('docs/telemetry.md has exactly the events of src/telemetry.ts', () => {
-  const events = [...read('src/telemetry.ts').matchAll(/^ {2}'([a-z]+\.[a-z]+)':/gm)].map(([, name]) => name)
+test('docs/telemetry.md has exactly the events of src/observe/events.ts', () => {
+  const events = [...read('src/observe/events.ts').matchAll(/^ {2}'([a-z]+\.[a-z]+)':/gm)].map(
+    ([, name]) => name,
+  )
   const documented = [...read('docs/telemetry.md').matchAll(/^\| `([a-z]+\.[a-z]+)`/gm)].map(
     ([, name]) => name,
   )
@@ -113,7 +115,7 @@ test('docs/telemetry.md has exactly the events of src/telemetry.ts', () => {
 })
 
 test('docs/telemetry.md names every field of every event', () => {
-  const source = read('src/telemetry.ts')
+  const source = read('src/observe/events.ts')
   const [, ofQueue = ''] = /interface DueQueue \{(.*?)\n\}/s.exec(source) ?? []
   const events = [...source.matchAll(/^ {2}'([a-z]+\.[a-z]+)':(.*?)(?=\n {2}['/]|\n\})/gms)]
   expect(events.length).toBeGreaterThan(15)
@@ -136,7 +138,9 @@ test('docs/telemetry.md has exactly the metrics that are written', () => {
 })
 
 test('docs/telemetry.md names every attribute of a span', () => {
-  const attributes = [...read('src/opentelemetry.ts').matchAll(/'((?:messaging|izta|error)\.[a-z._]+)'/g)]
+  const attributes = [
+    ...read('src/observe/opentelemetry.ts').matchAll(/'((?:messaging|izta|error)\.[a-z._]+)'/g),
+  ]
   expect(attributes.length).toBeGreaterThan(10)
   const page = read('docs/telemetry.md')
   expect(attributes.map(([, name]) => name).filter((name) => !page.includes(`\`${name}\``))).toEqual([])

@@ -1,8 +1,8 @@
 // What many small invocations of the Lambda runner ask of the database.
 import { Client } from 'pg'
 import { defineJob, createIzta, type Database } from '../../src/index.ts'
-import { neonDatabase } from '../../src/db/adapters/neon.ts'
-import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { neonDatabase } from '../../src/adapters/neon.ts'
+import { pgDatabase } from '../../src/adapters/pg.ts'
 import { createRunnerHandler } from '../../src/aws/lambda.ts'
 import { z } from 'zod'
 import { quantile, type Measure, type Row } from '../measure.ts'

@@ -1,8 +1,8 @@
 // izta through its public API, as an application would use it.
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { z } from 'zod'
-import { neonDatabase } from '../../src/db/adapters/neon.ts'
-import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { neonDatabase } from '../../src/adapters/neon.ts'
+import { pgDatabase } from '../../src/adapters/pg.ts'
 import { startLocalStack } from '../../src/local/index.ts'
 import { createIzta, defineJob, startRunner, type Logger } from '../../src/index.ts'
 import { startNeonEndpoint } from '../neon-endpoint.ts'

@@ -3,8 +3,12 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Database, Row, Statement } from '../../src/db/database.ts'
-import { alarmMarginSeconds, nextAlarmStatement, recordAlarmStatement } from '../../src/store/alarms.ts'
-import { lastLookStatement } from '../../src/store/last-look.ts'
+import {
+  alarmMarginSeconds,
+  lastLookStatement,
+  nextAlarmStatement,
+  recordAlarmStatement,
+} from '../../src/store/due.ts'
 import { pruneStatement } from '../../src/store/prune.ts'
 import { registerQueuesStatement, wakeDueStatement } from '../../src/store/queues.ts'
 import { toPlanStatement } from '../../src/store/slots.ts'

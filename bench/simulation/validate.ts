@@ -1,7 +1,7 @@
 // Whether the answers from memory are those of the SQL: the same two hours against both.
 import { createTestClock } from '../../src/testing/clock.ts'
 import { migrate } from '../../src/db/migrate.ts'
-import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { pgDatabase } from '../../src/adapters/pg.ts'
 import { startPostgres } from '../../src/local/postgres.ts'
 import { quantile } from '../measure.ts'
 import { administer } from '../server.ts'

@@ -1,5 +1,5 @@
 // Any Postgres over TCP: the adapter of deployments with `databaseAdapter: pg`.
-import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { pgDatabase } from '../../src/adapters/pg.ts'
 import { tlsFor } from './tls.ts'
 
 export const openDatabase = (connectionString: string) =>

@@ -1,6 +1,6 @@
 // Alarms as one-shot schedules of EventBridge Scheduler, which invoke the scheduler function.
 import { IztaError } from '../errors.ts'
-import type { Alarm } from '../wake.ts'
+import type { Alarm } from '../wake/wakes.ts'
 import { createAwsApi, type AwsApi, type AwsError, type AwsOptions } from './api.ts'
 
 /** What `alarmWake` takes. */

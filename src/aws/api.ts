@@ -1,6 +1,6 @@
 // Signed calls to the few AWS operations izta needs. The SDK would add half a megabyte a client to every bundle.
 import { AwsClient } from 'aws4fetch'
-import { environment } from '../config.ts'
+import { environment } from '../environment.ts'
 import { IztaError } from '../errors.ts'
 
 /** Where and as whom to call AWS. In Lambda everything comes from the environment. */

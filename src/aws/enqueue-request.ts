@@ -8,7 +8,7 @@ import { defaults } from '../defaults.ts'
 import { IztaError, type OptionError, type PayloadError } from '../errors.ts'
 import type { EnqueueOptions } from '../job/context.ts'
 import { checkOptions, showValue } from '../options.ts'
-import { enqueueOptionsSchema, preparePayload, prepareTask, type PreparedTask } from '../prepare.ts'
+import { enqueueOptionsSchema, preparePayload, prepareTask, type PreparedTask } from '../job/prepare.ts'
 
 /** One thing that is wrong with a request. */
 export interface EnqueueIssue {

@@ -1,7 +1,7 @@
 // One invocation: its id in every log line that it causes, and what is to be written at its end.
 import type { Context } from 'aws-lambda'
-import { environment } from '../config.ts'
-import { inLogScope } from '../log.ts'
+import { environment } from '../environment.ts'
+import { inLogScope } from '../observe/log.ts'
 import type { FunctionMetrics } from './metrics.ts'
 
 /** The parts of Lambda's context that are used, as far as they are there. */

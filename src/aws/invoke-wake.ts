@@ -1,6 +1,6 @@
 // Wakes a runner Lambda by an asynchronous invocation.
 import { DefinitionError } from '../errors.ts'
-import { anyQueue, type Wake } from '../wake.ts'
+import { anyQueue, type Wake } from '../wake/wakes.ts'
 import { createAwsApi, type AwsApi, type AwsOptions } from './api.ts'
 
 /** What `invokeWake` takes. */

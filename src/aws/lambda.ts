@@ -23,5 +23,5 @@ export {
   type SchedulerHandlerOptions,
 } from './scheduler-handler.ts'
 export type { RunSummary } from '../runner/report.ts'
-export type { Alarm } from '../wake.ts'
-export type { TickSummary } from '../scheduler.ts'
+export type { Alarm } from '../wake/wakes.ts'
+export type { TickSummary } from '../scheduler/tick.ts'

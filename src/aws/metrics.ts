@@ -1,7 +1,8 @@
 // Metrics of the functions, in CloudWatch's embedded format: counted from events, written once an invocation.
 import { Metrics, MetricUnit } from '@aws-lambda-powertools/metrics'
-import { environment, type ResolvedConfig } from '../config.ts'
-import type { DueQueue } from '../telemetry.ts'
+import type { ResolvedConfig } from '../config.ts'
+import { environment } from '../environment.ts'
+import type { DueQueue } from '../observe/events.ts'
 
 export interface FunctionMetrics {
   /** Writes what has happened since the last time. */

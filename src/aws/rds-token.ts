@@ -1,7 +1,6 @@
 // Passwords of RDS and Aurora that are made of the caller's AWS credentials: IAM database authentication.
 import { AwsV4Signer } from 'aws4fetch'
-import { DatabaseAccessError, IztaError } from '../errors.ts'
-import { readableMessage } from '../job/json.ts'
+import { DatabaseAccessError, IztaError, readableMessage } from '../errors.ts'
 import {
   environmentCredentials,
   environmentRegion,

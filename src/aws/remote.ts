@@ -18,8 +18,7 @@ import {
 import type { EnqueueOptions, EnqueueArguments } from '../job/context.ts'
 import { isJob, type AnyJob, type PayloadInput } from '../job/job.ts'
 import { checkOptions, numberFrom } from '../options.ts'
-import { prepareTask } from '../prepare.ts'
-import type { NewTask } from '../store/enqueue.ts'
+import { type NewTask, prepareTask } from '../job/prepare.ts'
 import { createAwsApi, type AwsAnswer, type AwsApi, type AwsCredentials, type AwsOptions } from './api.ts'
 
 /** What `createRemoteIzta` takes: the enqueue function's name or its URL, and the jobs. */

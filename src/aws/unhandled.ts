@@ -1,6 +1,7 @@
 // Logs rejections that nobody handles, in place of the end of the process, which would take every running task along.
-import { environment, type ResolvedConfig } from '../config.ts'
-import { readableMessage } from '../job/json.ts'
+import type { ResolvedConfig } from '../config.ts'
+import { environment } from '../environment.ts'
+import { readableMessage } from '../errors.ts'
 
 type Logging = Pick<ResolvedConfig, 'log' | 'logMessages'>
 

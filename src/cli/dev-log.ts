@@ -3,9 +3,9 @@ import { pathToFileURL } from 'node:url'
 import pc from 'picocolors'
 import type { Izta } from '../client/izta.ts'
 import type { AnyJob } from '../job/job.ts'
-import type { Logger } from '../log.ts'
+import type { Logger } from '../observe/log.ts'
 import { showValue } from '../options.ts'
-import type { IztaEvents } from '../telemetry.ts'
+import type { IztaEvents } from '../observe/events.ts'
 import { framesOfUser } from './load-error.ts'
 
 export interface DevLog {

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { readableMessage } from '../job/json.ts'
+import { readableMessage } from '../errors.ts'
 
 interface Place {
   readonly path: string

@@ -2,9 +2,8 @@
 // The command `izta`: reads arguments, runs a command, and turns errors into one line and an exit code.
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
-import { environment } from '../config.ts'
-import { IztaError } from '../errors.ts'
-import { readableMessage } from '../job/json.ts'
+import { environment } from '../environment.ts'
+import { IztaError, readableMessage } from '../errors.ts'
 import { UsageError } from './usage-error.ts'
 
 const exitCodes = { failure: 1, usage: 2 }
@@ -67,7 +66,7 @@ program
       region?: string
       json?: boolean
     }) => {
-      const { runDoctor } = await import('./doctor.ts')
+      const { runDoctor } = await import('./doctor/doctor.ts')
       process.exitCode = await runDoctor({
         ...options,
         databaseUrl: options.databaseUrl ?? environment('DATABASE_URL'),

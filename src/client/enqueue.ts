@@ -6,11 +6,11 @@ import { IztaError, OptionError, UnknownJobError } from '../errors.ts'
 import type { EnqueueArguments, EnqueueOptions } from '../job/context.ts'
 import { isJob, type AnyJob, type PayloadInput } from '../job/job.ts'
 import { showValue, valueAt } from '../options.ts'
-import { prepareTask, type Prepared, type PreparedTask } from '../prepare.ts'
-import { enqueueOnlyStatement, readEnqueueReply, type NewTask } from '../store/enqueue.ts'
-import { bulkItems, refuseRepeatedIds } from './bulk.ts'
+import { type NewTask, type Prepared, type PreparedTask, prepareTask } from '../job/prepare.ts'
+import { enqueueOnlyStatement, readEnqueueReply } from '../store/enqueue.ts'
+import { bulkItems, refuseRepeatedIds } from './items.ts'
 import { contended, insertTasks, insertTraced, outcomeOf, type Enqueued } from './insert.ts'
-import { createJoining } from './joining.ts'
+import { createJoining } from './group-commit.ts'
 
 export type { Enqueued }
 

@@ -1,17 +1,10 @@
 // Inserts prepared tasks and finds out what became of each: stored, there already, or its key held by another.
 import type { ResolvedConfig } from '../config.ts'
-import { repeat } from '../db/repeat.ts'
+import { repeat, runStatement } from '../db/run.ts'
 import { IztaError } from '../errors.ts'
 import type { TaskStatus } from '../job/task.ts'
-import type { PreparedTask } from '../prepare.ts'
-import { runStatement } from '../statement.ts'
-import {
-  enqueueStatement,
-  keyHolderStatement,
-  readEnqueueReply,
-  readKeyHolder,
-  type NewTask,
-} from '../store/enqueue.ts'
+import type { NewTask, PreparedTask } from '../job/prepare.ts'
+import { enqueueStatement, keyHolderStatement, readEnqueueReply, readKeyHolder } from '../store/enqueue.ts'
 
 /** What became of an enqueue. */
 export interface Enqueued {

@@ -7,14 +7,15 @@ import {
   type IztaOptions,
   type ResolvedConfig,
 } from '../config.ts'
-import type { IztaEventName, IztaEvents } from '../telemetry.ts'
-import { createChanging, type Changing } from './change.ts'
+import type { IztaEventName, IztaEvents } from '../observe/events.ts'
+import { createQueueChanges, type QueueChanges } from './queues.ts'
+import { createTaskChanges, type TaskChanges } from './tasks.ts'
 import { createEnqueuing, type Enqueuing } from './enqueue.ts'
 import { createReading, type Reading } from './read.ts'
 import type { Schedules } from './schedules.ts'
 
 /** Enqueue, read, change and schedule tasks. Made by `createIzta`. */
-export interface Izta extends Enqueuing, Reading, Changing, Configured {
+export interface Izta extends Enqueuing, Reading, TaskChanges, QueueChanges, Configured {
   readonly schedules: Schedules
   /**
    * Brings the schema up to date and stores the queues and schedules of the definitions; an instance that was given
@@ -53,7 +54,8 @@ export function createIzta(options: IztaOptions): Izta {
   const izta = {
     ...createEnqueuing(config),
     ...createReading(config),
-    ...createChanging(config),
+    ...createTaskChanges(config),
+    ...createQueueChanges(config),
     schedules: lazySchedules(config),
     on: config.events.on,
     close,
@@ -61,7 +63,7 @@ export function createIzta(options: IztaOptions): Izta {
     async migrate() {
       const [{ migrate }, { syncDefinitions }] = await Promise.all([
         import('../db/migrate.ts'),
-        import('../scheduler.ts'),
+        import('../scheduler/sync.ts'),
       ])
       const migrated = await migrate(config.givenDatabase, { schema: config.schema })
       await syncDefinitions(config)

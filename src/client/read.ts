@@ -7,7 +7,7 @@ import { JobMismatchError, OptionError, WaitTimeoutError, StateError } from '../
 import { isJob, type AnyJob } from '../job/job.ts'
 import { taskStatuses, type EndedTask, type Task, type TaskStatus } from '../job/task.ts'
 import { checkOptions, intFrom, namePattern, nameSchema, numberFrom, showValue } from '../options.ts'
-import { uuidPattern } from '../prepare.ts'
+import { uuidPattern } from '../job/prepare.ts'
 import {
   countsStatement,
   getStatement,
@@ -18,7 +18,7 @@ import {
   readStatus,
   statusStatement,
 } from '../store/inspect.ts'
-import { runStatement } from '../statement.ts'
+import { runStatement } from '../db/run.ts'
 
 /** Which tasks to list; all conditions hold together. */
 export interface ListOptions<J extends AnyJob = AnyJob> {

@@ -7,7 +7,7 @@ import { OptionError, StateError } from '../errors.ts'
 import { parseRule } from '../job/rule.ts'
 import type { Schedule } from '../job/schedule.ts'
 import { checkOptions, nameSchema, showValue } from '../options.ts'
-import { untilUncontended } from '../store/contended.ts'
+import { untilUncontended } from '../db/contended.ts'
 import {
   listSchedulesStatement,
   pauseScheduleStatement,
@@ -21,7 +21,7 @@ import {
   type ScheduleInfo,
 } from '../store/schedules.ts'
 import { readSyncReply, syncSchedulesStatement } from '../store/sync.ts'
-import { runStatement } from '../statement.ts'
+import { runStatement } from '../db/run.ts'
 
 export interface Schedules {
   /** Every stored schedule, by name. */
@@ -100,7 +100,7 @@ export function createSchedules(config: ResolvedConfig): Schedules {
       return slotsAfter(parseRule(schedule.rule), now).take(count).toArray()
     },
     async put(schedule) {
-      const { scheduleRow } = await import('../scheduler.ts')
+      const { scheduleRow } = await import('../scheduler/sync.ts')
       const row = await scheduleRow(schedule, config)
       const request = { app: undefined, deployedAt: undefined, removeMissing: false, schedules: [row] }
       const reply = await untilUncontended('schedules.put', async () =>

@@ -5,7 +5,7 @@ import { readFile, readdir } from 'node:fs/promises'
 import { systemClock } from '../clock.ts'
 import { DatabaseError, IztaError, SchemaTooNewError } from '../errors.ts'
 import { bindSchema, type Database, type Statement } from './database.ts'
-import { repeat } from './repeat.ts'
+import { repeat } from './run.ts'
 import { isDatabaseError } from './transient.ts'
 
 export interface MigrateOptions {

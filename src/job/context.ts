@@ -1,6 +1,6 @@
 // What a handler is given beside its payload.
 import type { AnyJob, PayloadInput, Schema, SchemaInput } from './definition.ts'
-import type { Logger } from '../log.ts'
+import type { Logger } from '../observe/log.ts'
 
 /** Facts about the task that runs. */
 export interface TaskInfo {

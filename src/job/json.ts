@@ -1,10 +1,7 @@
 // Strict JSON: what cannot be stored and read back as it was is refused, with its path, before anything is sent.
 import { defaults } from '../defaults.ts'
-import type { InputIssue } from '../errors.ts'
+import { type InputIssue, readableMessage } from '../errors.ts'
 import { showValue } from '../options.ts'
-import { readableMessage } from '../thrown.ts'
-
-export { readableMessage }
 
 export type Encoded =
   | { readonly ok: true; readonly text: string; readonly bytes: number }

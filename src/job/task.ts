@@ -1,4 +1,5 @@
 // Tasks: one stored run of a job, as the API shows it.
+import type { FailureCode } from '../errors.ts'
 import type { AnyJob, ErrorOutput, PayloadInput, ResultOutput } from './definition.ts'
 
 /**
@@ -8,14 +9,6 @@ import type { AnyJob, ErrorOutput, PayloadInput, ResultOutput } from './definiti
 export type TaskStatus = 'pending' | 'running' | 'failing' | 'failed' | 'finished' | 'cancelled'
 
 export const taskStatuses = ['pending', 'running', 'failing', 'failed', 'finished', 'cancelled'] as const
-
-/**
- * Why an attempt, or the whole task, failed. `thrown`: the handler threw. `declared`: it called `ctx.fail`.
- * `timeout`: it ran too long. `result-refused`: what it returned cannot be stored. `lost`: its process died too
- * often. `payload-refused`: the stored payload does not fit today's schema. `skipped`: `overlap: 'skip'`.
- */
-export type FailureCode =
-  'thrown' | 'declared' | 'timeout' | 'result-refused' | 'lost' | 'payload-refused' | 'skipped'
 
 /** One entry of a task's error history. */
 export interface TaskError<Declared = unknown> {

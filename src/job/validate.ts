@@ -1,8 +1,7 @@
 // Runs a Standard Schema and gives its answer in izta's own words.
-import type { InputIssue } from '../errors.ts'
+import { type InputIssue, readableMessage } from '../errors.ts'
 import type { Schema } from './job.ts'
 import { showValue, valueAt } from '../options.ts'
-import { readableMessage } from './json.ts'
 
 export type Validated =
   | { readonly ok: true; readonly value: unknown }

@@ -1,9 +1,9 @@
 // Triggers a runner at the next due instant of its queues, in place of one-shot schedules.
 import type { ResolvedConfig } from '../config.ts'
-import { readableMessage } from '../job/json.ts'
-import { runStatement } from '../statement.ts'
+import { runStatement } from '../db/run.ts'
 import { textArray } from '../store/encode.ts'
-import { nextDueStatement, readNextDue } from '../store/inspect.ts'
+import { nextDueStatement, readNextDue } from '../store/due.ts'
+import { readableMessage } from '../errors.ts'
 
 export interface Alarm {
   /** Something has changed: asks the database anew when the next task is due. */

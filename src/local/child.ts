@@ -2,7 +2,7 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { resolve as resolvePath } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { environmentWith } from '../config.ts'
+import { environmentWith } from '../environment.ts'
 import type { Environment } from './function.ts'
 
 /** What the parent sends for each invocation. */

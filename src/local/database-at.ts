@@ -1,6 +1,6 @@
 // Chooses the adapter for a connection string.
-import { neonDatabase } from '../db/adapters/neon.ts'
-import { pgDatabase } from '../db/adapters/pg.ts'
+import { neonDatabase } from '../adapters/neon.ts'
+import { pgDatabase } from '../adapters/pg.ts'
 import type { Database } from '../db/database.ts'
 
 /** Neon over HTTP, which keeps no connection; any other Postgres over TCP. */

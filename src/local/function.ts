@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Context } from 'aws-lambda'
 import type { ResolvedConfig } from '../config.ts'
-import { readableMessage } from '../job/json.ts'
+import { readableMessage } from '../errors.ts'
 
 /** Lambda's context, without the callbacks that ended with Node.js 22. */
 export type LocalContext = Omit<Context, 'done' | 'fail' | 'succeed'>

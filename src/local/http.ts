@@ -2,9 +2,8 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { bodyLimitBytes, type EnqueueHandler } from '../aws/enqueue-handler.ts'
-import { IztaError } from '../errors.ts'
-import { readableMessage } from '../job/json.ts'
-import type { Logger } from '../log.ts'
+import { IztaError, readableMessage } from '../errors.ts'
+import type { Logger } from '../observe/log.ts'
 
 export interface HttpAddress {
   readonly url: string

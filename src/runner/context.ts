@@ -1,7 +1,7 @@
 // What a handler gets beside its payload. Most handlers ask for little of it, so that most of it is made when asked for.
 import type { FailOptions, JobContext } from '../job/context.ts'
 import type { AnyJob } from '../job/job.ts'
-import type { Logger } from '../log.ts'
+import type { Logger } from '../observe/log.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 
 /** The attempt that the handler works on. */

@@ -57,3 +57,45 @@ function fitting(ended: readonly Ended[]): number {
   }
   return ended.length
 }
+
+export interface Apart {
+  readonly isEmpty: boolean
+  /** Of the tasks on their way. */
+  ids(): Iterable<string>
+  /** Sends what waits for it in the outbox, a few at a time. */
+  send(): void
+}
+
+/**
+ * `settle` never rejects, and resolves to whether it could be sent. What could not goes back to the outbox in the same
+ * instant in which it is on its way no longer: the lease's tasks that nobody knows are handed back.
+ */
+export function createApart(
+  outbox: Outbox,
+  onSettled: () => void,
+  settle: (ended: Ended) => Promise<boolean>,
+): Apart {
+  const sent = new Set<string>()
+
+  async function sendOne(ended: Ended): Promise<void> {
+    sent.add(ended.task.id)
+    const wasSent = await settle(ended)
+    sent.delete(ended.task.id)
+    if (!wasSent) outbox.putBack([ended])
+    onSettled()
+  }
+
+  return {
+    get isEmpty() {
+      return sent.size === 0
+    },
+    ids: () => sent,
+    send() {
+      while (sent.size < defaults.runner.keyedSettles) {
+        const ended = outbox.takeKeyed()
+        if (ended === undefined) return
+        void sendOne(ended)
+      }
+    },
+  }
+}

@@ -1,11 +1,10 @@
 // The outcomes of a run, and the failures that are stored with them.
 import { defaults } from '../defaults.ts'
 import type { AnyJob } from '../job/job.ts'
-import { readableMessage } from '../job/json.ts'
 import { retryDelayMs } from '../job/retry.ts'
-import type { FailureCode } from '../job/task.ts'
-import type { NewTask } from '../store/enqueue.ts'
+import type { NewTask } from '../job/prepare.ts'
 import type { ClaimedTask, Outcome } from '../store/turn.ts'
+import { type FailureCode, readableMessage } from '../errors.ts'
 
 /** Why an attempt failed. */
 export interface Failure {

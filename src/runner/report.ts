@@ -1,9 +1,9 @@
 // Says what became of tasks: events, log lines and the summary of a run.
 import type { ResolvedConfig } from '../config.ts'
-import type { ClaimedTask } from '../store/turn.ts'
 import { isImplemented } from '../job/job.ts'
+import type { ClaimedTask } from '../store/turn.ts'
 import { quoted, type Ended } from './outcome.ts'
-import type { TurnResult } from './turns.ts'
+import type { TurnResult } from './turn.ts'
 
 /** What a run did. */
 export interface RunSummary {
@@ -150,4 +150,13 @@ export function createReport({ events, log, logMessages, clock, jobs }: Resolved
       }
     },
   }
+}
+
+/** Fine for jobs of other runners; a surprise otherwise. */
+export function warnOfMissingHandlers(config: ResolvedConfig): void {
+  const missing = [...config.jobs.values()].filter((job) => !isImplemented(job)).map((job) => job.id)
+  if (missing.length === 0) return
+  config.log.warn('this runner has no handler for some jobs: their tasks wait for one that has', {
+    jobs: missing,
+  })
 }

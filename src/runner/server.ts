@@ -3,15 +3,15 @@
 import * as z from 'zod/mini'
 import { configOf, type Configured } from '../config.ts'
 import { defaults } from '../defaults.ts'
-import { readableMessage } from '../job/json.ts'
 import { checkOptions, intFrom, nameSchema, numberFrom } from '../options.ts'
-import { tick } from '../scheduler.ts'
+import { tick } from '../scheduler/tick.ts'
 import type { ClaimedTask } from '../store/turn.ts'
-import { anyQueue } from '../wake.ts'
+import { anyQueue } from '../wake/wakes.ts'
 import { deadlineAfter, longestTimeout } from './deadline.ts'
-import { warnOfMissingHandlers } from './missing.ts'
-import { createPlaces } from './places.ts'
+import { warnOfMissingHandlers } from './report.ts'
+import { createPlaces } from './capacity.ts'
 import { startRun, type Run } from './runner.ts'
+import { readableMessage } from '../errors.ts'
 
 /** What `startRunner` takes. */
 export interface RunnerOptions {

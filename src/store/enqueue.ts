@@ -1,7 +1,8 @@
 // Inserts tasks: one call for any number of them, all or nothing, safe to repeat by their ids (izta.enqueue_1).
 import type { Row, Statement } from '../db/database.ts'
+import type { NewTask } from '../job/prepare.ts'
 import type { TaskStatus } from '../job/task.ts'
-import { alarmMarginSeconds } from './alarms.ts'
+import { alarmMarginSeconds } from './due.ts'
 import {
   instantArray,
   json,
@@ -12,25 +13,6 @@ import {
   plainArray,
   textArray,
 } from './encode.ts'
-
-/** A task as it goes into the table: checked, with its defaults filled in. */
-export interface NewTask {
-  readonly id: string
-  readonly queue: string
-  readonly job: string
-  /** JSON text. */
-  readonly payload: string
-  readonly priority: number
-  readonly maxAttempts: number
-  readonly delayMs: number
-  readonly runAt: Date | undefined
-  readonly key: string | undefined
-  readonly keyUntil: 'finished' | 'started' | undefined
-  /** Whether the caller chose the id: only then can a task of this id be there from an earlier call. */
-  readonly idWasGiven?: boolean
-  /** W3C traceparent of what enqueues it. */
-  readonly trace?: string | undefined
-}
 
 /** The status of an unfinished task `t`. */
 export const unfinishedStatus = `case

@@ -159,26 +159,6 @@ export const readCounts = (rows: readonly Row[]) =>
     count: integer(row, 'count'),
   }))
 
-// The next due instant of unpaused queues, leases of dead runners included: one probe per queue and priority.
-// Served by task_due.
-const nextDue = `
-select ${epochMs('min(t.run_at)')} as at_ms,
-  ${epochMs('izta.now()')} as now_ms
-from izta.queue q
-cross join generate_series(0, 9) p(priority)
-cross join lateral (
-  select o.run_at from izta.task o where o.queue = q.name and o.priority = p.priority order by o.run_at limit 1) t
-where not q.paused and (pg_catalog.cardinality($1::text[]) = 0 or q.name = any ($1::text[]))`
-
-export const nextDueStatement = (queues: string): Statement => ({ text: nextDue, values: [queues] })
-
-/** In how many milliseconds the next task is due (0 or less: now); undefined when there is none. */
-export function readNextDue(rows: readonly Row[]): number | undefined {
-  const row = rows[0] ?? {}
-  const at = optionalInstant(row, 'at_ms')
-  return at && at.getTime() - integer(row, 'now_ms')
-}
-
 // Whether an unfinished task of an earlier slot of the same schedule exists. Served by task_schedule.
 const earlierSlot = `
 select id from izta.task where schedule = $1::text and slot < $2::timestamptz and id <> $3::uuid order by slot limit 1`

@@ -1,6 +1,7 @@
 // The hot path: one call that settles what has ended and claims what is due (migrations: izta.turn_1).
 import type { Row, Statement } from '../db/database.ts'
-import { taskColumns, type NewTask } from './enqueue.ts'
+import { taskColumns } from './enqueue.ts'
+import type { NewTask } from '../job/prepare.ts'
 import {
   flag,
   instant,

@@ -4,10 +4,10 @@ import { configOf, type Configured } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import { checkOptions, intFrom, nameSchema } from '../options.ts'
 import { deadlineAfter, longestTimeout } from '../runner/deadline.ts'
-import { createPlaces } from '../runner/places.ts'
+import { createPlaces } from '../runner/capacity.ts'
 import type { RunSummary } from '../runner/report.ts'
 import { startRun } from '../runner/runner.ts'
-import { tick } from '../scheduler.ts'
+import { tick } from '../scheduler/tick.ts'
 
 /** What `drain` takes. */
 export interface DrainOptions {

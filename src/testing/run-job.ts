@@ -2,15 +2,14 @@
 import { randomUUID } from 'node:crypto'
 import { systemClock } from '../clock.ts'
 import { defaults } from '../defaults.ts'
-import { DefinitionError } from '../errors.ts'
+import { DefinitionError, type FailureCode } from '../errors.ts'
 import type { EnqueueArguments } from '../job/context.ts'
 import { isImplemented, type AnyJob, type ErrorOutput, type ResultOutput } from '../job/job.ts'
 import { decodePayload } from '../job/json.ts'
-import type { FailureCode } from '../job/task.ts'
-import { consoleLogger, type Logger } from '../log.ts'
-import { preparePayload } from '../prepare.ts'
-import { execute } from '../runner/execute.ts'
-import { noTracing } from '../tracing.ts'
+import { consoleLogger, type Logger } from '../observe/log.ts'
+import { preparePayload } from '../job/prepare.ts'
+import { execute } from '../runner/attempt.ts'
+import { noTracing } from '../observe/tracing.ts'
 
 /** What `runJob` takes beside the payload. */
 export interface RunJobOptions {

@@ -6,7 +6,7 @@ import { beforeEach, expect, test } from 'vitest'
 import * as z from 'zod'
 import { configOf } from '../../src/config.ts'
 import { deadlineAfter } from '../../src/runner/deadline.ts'
-import { lastLook, type LastLook, type LastLookOptions } from '../../src/runner/last-look.ts'
+import { lastLook, type LastLook, type LastLookOptions } from '../../src/runner/leave.ts'
 import { testDatabase } from '../support/database.ts'
 
 const { database, pool } = await testDatabase()

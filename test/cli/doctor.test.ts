@@ -13,16 +13,16 @@ import { createIzta, defineJob, defineSchedule } from 'izta'
 import { pgDatabase } from 'izta/pg'
 import { createTestClock, drain } from 'izta/testing'
 import { afterAll, afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import { examine, runDoctor } from '../../src/cli/doctor.ts'
-import { gatherDatabaseFacts } from '../../src/cli/doctor-facts.ts'
-import type { Finding } from '../../src/cli/doctor-finding.ts'
-import { functionChecks } from '../../src/cli/doctor-functions.ts'
-import { serverChecks } from '../../src/cli/doctor-server.ts'
-import { workChecks } from '../../src/cli/doctor-work.ts'
+import { examine, runDoctor } from '../../src/cli/doctor/doctor.ts'
+import { gatherDatabaseFacts } from '../../src/cli/doctor/facts.ts'
+import type { Finding } from '../../src/cli/doctor/finding.ts'
+import { functionChecks } from '../../src/cli/doctor/functions.ts'
+import { serverChecks } from '../../src/cli/doctor/server.ts'
+import { workChecks } from '../../src/cli/doctor/work.ts'
 import { configOf } from '../../src/config.ts'
 import { inSchema } from '../../src/db/database.ts'
 import { migrate } from '../../src/db/migrate.ts'
-import { tick } from '../../src/scheduler.ts'
+import { tick } from '../../src/scheduler/tick.ts'
 import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
 import { newTask } from '../store/statements.ts'
 import { testDatabase } from '../support/database.ts'
@@ -800,7 +800,7 @@ describe('the command', { timeout: 60_000 }, async () => {
     const folder = await mkdtemp(join(tmpdir(), 'izta-doctor-test-'))
     onTestFinished(() => rm(folder, { recursive: true }))
     const instance = join(folder, 'izta.ts')
-    const adapter = new URL('../../src/db/adapters/pg.ts', import.meta.url).href
+    const adapter = new URL('../../src/adapters/pg.ts', import.meta.url).href
     await writeFile(
       instance,
       `import { createIzta, defineJob } from '${entry}'

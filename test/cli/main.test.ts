@@ -132,7 +132,7 @@ describe('izta migrate', { timeout: 60_000 }, async () => {
     const exported = await file(
       'instance.ts',
       `import { createIzta } from '${source('index.ts')}'
-       import { pgDatabase } from '${source('db/adapters/pg.ts')}'
+       import { pgDatabase } from '${source('adapters/pg.ts')}'
        export const izta = createIzta({ database: pgDatabase('${url}'), schema: 'other', jobs: [] })`,
     )
     expect(await run('migrate', '--jobs', exported)).toMatchObject({ code: 0 })

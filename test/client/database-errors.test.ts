@@ -5,7 +5,7 @@ import { pgDatabase } from 'izta/pg'
 import { readdir } from 'node:fs/promises'
 import { inspect } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import { newestMigration } from '../../src/store/version.ts'
+import { newestMigration } from '../../src/store/open.ts'
 import { testDatabase } from '../support/database.ts'
 import { neonEndpoint } from '../support/neon-endpoint.ts'
 

@@ -8,7 +8,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^izta$/, replacement: source('index.ts') },
-      { find: /^izta\/pg$/, replacement: source('db/adapters/pg.ts') },
+      { find: /^izta\/pg$/, replacement: source('adapters/pg.ts') },
       { find: /^izta\/remote$/, replacement: source('aws/remote.ts') },
     ],
   },

@@ -1,8 +1,8 @@
 // What the child processes share: their settings, their clocks, and a logger that says nothing.
 import { flushCompileCache } from 'node:module'
 import { neonConfig } from '@neondatabase/serverless'
-import { neonDatabase } from '../../src/db/adapters/neon.ts'
-import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { neonDatabase } from '../../src/adapters/neon.ts'
+import { pgDatabase } from '../../src/adapters/pg.ts'
 import type { Database, Logger } from '../../src/index.ts'
 
 export interface ChildSettings {

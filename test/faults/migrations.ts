@@ -2,7 +2,7 @@
 import { cp, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { pgDatabase } from '../../src/adapters/pg.ts'
 import { migrate } from '../../src/db/migrate.ts'
 
 const add = `

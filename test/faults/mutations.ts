@@ -60,21 +60,21 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'no-cap-of-losses',
-    file: 'src/runner/admit.ts',
+    file: 'src/runner/active.ts',
     from: 'task.losses >= (job?.maxLosses ?? defaults.maxLosses)',
     to: 'task.losses >= 99',
     kinds: ['poison', 'trigger-twice'],
   },
   {
     name: 'lost-tasks-run-beside-others',
-    file: 'src/runner/admit.ts',
+    file: 'src/runner/active.ts',
     from: "task.losses > 0 ? 'run-alone' : 'run'",
     to: "'run'",
     kinds: ['kill-in-task', 'kill', 'poison'],
   },
   {
     name: 'settles-before-the-handler-ends',
-    file: 'src/runner/execute.ts',
+    file: 'src/runner/attempt.ts',
     from: 'const returned: unknown = await job.run(checked.value, createContext(this))',
     to: 'const returned: unknown = job.run(checked.value, createContext(this)) && undefined',
   },
@@ -93,7 +93,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'children-before-the-settle',
-    file: 'src/runner/execute.ts',
+    file: 'src/runner/attempt.ts',
     from: 'children.push(prepared)',
     to: `children.push(prepared)
       void import('../client/insert.ts').then(async ({ insertTraced }) => insertTraced(this.#options.config as never, [await prepared]))
@@ -130,7 +130,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'stuck-tasks-retried-at-once',
-    file: 'src/runner/hand.ts',
+    file: 'src/runner/active.ts',
     from: "failed(task, job, timeoutFailure, 'retry-after-lease')",
     to: "failed(task, job, timeoutFailure, 'retry')",
     kinds: ['ignored-signal', 'trigger-twice'],

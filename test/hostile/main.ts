@@ -1,7 +1,7 @@
 // Entry of `npm run test:fuzz`: hostile requests to the enqueue function, by a seed that it prints.
 import { Command, InvalidArgumentError } from 'commander'
 import { Pool } from 'pg'
-import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { pgDatabase } from '../../src/adapters/pg.ts'
 import { migrate } from '../../src/db/migrate.ts'
 import { startPostgres } from '../../src/local/postgres.ts'
 import { fuzz } from './fuzz.ts'

@@ -9,7 +9,7 @@ import * as z from 'zod'
 import { runMigrate } from '../../src/cli/migrate.ts'
 import { configOf } from '../../src/config.ts'
 import { migrate } from '../../src/db/migrate.ts'
-import { tick } from '../../src/scheduler.ts'
+import { tick } from '../../src/scheduler/tick.ts'
 import { testDatabase } from '../support/database.ts'
 
 // Roles belong to the server, so those of this file have names of their own.

@@ -6,7 +6,7 @@ import { drain } from 'izta/testing'
 import { describe, expect, test } from 'vitest'
 import { configOf } from '../../src/config.ts'
 import type { Statement } from '../../src/db/database.ts'
-import { tick } from '../../src/scheduler.ts'
+import { tick } from '../../src/scheduler/tick.ts'
 import { testDatabase } from '../support/database.ts'
 
 const { pool, url } = await testDatabase()

@@ -1,12 +1,8 @@
 // The calls of clients and runners, as single statements for a session of an isolation test.
 import type { Database } from '../../src/db/database.ts'
 import { cancelStatement, readCancelReply } from '../../src/store/cancel.ts'
-import {
-  enqueueStatement,
-  readEnqueueReply,
-  type EnqueueReply,
-  type NewTask,
-} from '../../src/store/enqueue.ts'
+import { enqueueStatement, readEnqueueReply, type EnqueueReply } from '../../src/store/enqueue.ts'
+import type { NewTask } from '../../src/job/prepare.ts'
 import { readTurnReply, turnStatement, type TurnRequest } from '../../src/store/turn.ts'
 import type { Call } from './interleaving.ts'
 

@@ -1,8 +1,9 @@
 // Keys and ids that several calls want at once: every order of their steps, at every isolation level.
 import { describe, expect, test } from 'vitest'
 import type { Database } from '../../src/db/database.ts'
-import { retryStatement } from '../../src/store/cancel.ts'
-import { enqueueOnlyStatement, type NewTask } from '../../src/store/enqueue.ts'
+import { retryStatement } from '../../src/store/retry.ts'
+import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
+import type { NewTask } from '../../src/job/prepare.ts'
 import { fieldOf } from '../../src/db/redact.ts'
 import { claim, enqueue, newLease, newTask, newTasks, outcome, settle } from '../store/statements.ts'
 import {

@@ -2,8 +2,9 @@
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { defaults } from '../../src/defaults.ts'
-import { encodeJson, readableMessage, type EncodeOptions } from '../../src/job/json.ts'
+import { encodeJson, type EncodeOptions } from '../../src/job/json.ts'
 import { testDatabase } from '../support/database.ts'
+import { readableMessage } from '../../src/errors.ts'
 
 const { database } = await testDatabase({ migrated: false })
 const strict: EncodeOptions = { limitBytes: defaults.payloadLimitBytes, undefinedProperties: 'refuse' }

@@ -211,7 +211,7 @@ describe('a runner in a process of its own', () => {
       `import { createRunnerHandler } from '${source('aws/lambda.ts')}'
        import { environment } from '${source('config.ts')}'
        import { createIzta, defineJob } from '${source('index.ts')}'
-       import { pgDatabase } from '${source('db/adapters/pg.ts')}'
+       import { pgDatabase } from '${source('adapters/pg.ts')}'
        const visit = defineJob({ id: 'visit', async run(_, { losses }) {
          if (losses === 0) await (await fetch('${meet}')).text()
        } })

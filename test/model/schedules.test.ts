@@ -4,7 +4,7 @@ import { createTestClock, drain } from 'izta/testing'
 import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { configOf } from '../../src/config.ts'
-import { tick } from '../../src/scheduler.ts'
+import { tick } from '../../src/scheduler/tick.ts'
 import { testDatabase } from '../support/database.ts'
 import { followAll, timeoutMs } from './sequences.ts'
 

@@ -8,7 +8,7 @@ import { beforeEach, expect, test } from 'vitest'
 import * as z from 'zod'
 import { configOf } from '../../src/config.ts'
 import { deadlineAfter } from '../../src/runner/deadline.ts'
-import { createPlaces } from '../../src/runner/places.ts'
+import { createPlaces } from '../../src/runner/capacity.ts'
 import { startRun } from '../../src/runner/runner.ts'
 import { testDatabase } from '../support/database.ts'
 
@@ -24,7 +24,7 @@ const source = (path: string) => fileURLToPath(new URL(`../../src/${path}`, impo
 async function runInProcess(jobs: string): Promise<string | number> {
   const script = `
     import { createIzta, defineJob } from '${source('index.ts')}'
-    import { pgDatabase } from '${source('db/adapters/pg.ts')}'
+    import { pgDatabase } from '${source('adapters/pg.ts')}'
     import { drain } from '${source('testing/drain.ts')}'
     const silent = () => {}
     const log = { debug: silent, info: silent, warn: silent, error: silent }

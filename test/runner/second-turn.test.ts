@@ -4,7 +4,7 @@ import { beforeEach, expect, test } from 'vitest'
 import * as z from 'zod'
 import { configOf } from '../../src/config.ts'
 import { deadlineAfter } from '../../src/runner/deadline.ts'
-import { createPlaces } from '../../src/runner/places.ts'
+import { createPlaces } from '../../src/runner/capacity.ts'
 import { startRun } from '../../src/runner/runner.ts'
 import { testDatabase } from '../support/database.ts'
 

@@ -335,7 +335,7 @@ const source = (path: string) => fileURLToPath(new URL(`../../src/${path}`, impo
 async function program(body: string): Promise<{ code: number | null; output: string }> {
   const script = `
     import { createIzta, defineJob, startRunner } from '${source('index.ts')}'
-    import { pgDatabase } from '${source('db/adapters/pg.ts')}'
+    import { pgDatabase } from '${source('adapters/pg.ts')}'
     const silent = () => {}
     const log = { debug: silent, info: silent, warn: silent, error: silent }
     const database = pgDatabase('${url}')

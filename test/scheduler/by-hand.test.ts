@@ -11,7 +11,9 @@ import { createTestClock, drain } from 'izta/testing'
 import * as z from 'zod'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { configOf } from '../../src/config.ts'
-import { planSchedules, syncDefinitions, tick } from '../../src/scheduler.ts'
+import { tick } from '../../src/scheduler/tick.ts'
+import { planSchedules } from '../../src/scheduler/plan.ts'
+import { syncDefinitions } from '../../src/scheduler/sync.ts'
 import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
 import {
   claim,

@@ -3,7 +3,7 @@ import { createIzta, defineJob, defineSchedule, type Schedule } from 'izta'
 import { createTestClock, drain } from 'izta/testing'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { configOf } from '../../src/config.ts'
-import { tick } from '../../src/scheduler.ts'
+import { tick } from '../../src/scheduler/tick.ts'
 import { testDatabase } from '../support/database.ts'
 
 for (const isolation of ['read committed', 'repeatable read'] as const) {

@@ -2,7 +2,8 @@
 import { createIzta, defineJob } from 'izta'
 import { describe, expect, test } from 'vitest'
 import { defaults } from '../../src/defaults.ts'
-import { enqueueOnlyStatement, type NewTask } from '../../src/store/enqueue.ts'
+import { enqueueOnlyStatement } from '../../src/store/enqueue.ts'
+import type { NewTask } from '../../src/job/prepare.ts'
 import { registerQueuesStatement, setQueuePausedStatement } from '../../src/store/queues.ts'
 import { testDatabase } from '../support/database.ts'
 import {

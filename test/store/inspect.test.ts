@@ -1,7 +1,7 @@
 // Reading over the hot table and the history as if they were one, also while tasks move between them.
 import { createIzta, defineJob } from 'izta'
 import { expect, test } from 'vitest'
-import { nextDueStatement, readNextDue } from '../../src/store/inspect.ts'
+import { nextDueStatement, readNextDue } from '../../src/store/due.ts'
 import { testDatabase } from '../support/database.ts'
 import { claim, enqueue, expireLeases, newLease, newTask, newTasks, outcome, settle } from './statements.ts'
 

@@ -2,7 +2,7 @@
 import { createIzta, defineJob, IztaError } from 'izta'
 import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.ts'
-import { repeat } from '../../src/db/repeat.ts'
+import { repeat } from '../../src/db/run.ts'
 import { enqueueOnlyStatement, readEnqueueReply } from '../../src/store/enqueue.ts'
 import { triggerScheduleStatement } from '../../src/store/schedules.ts'
 import { testDatabase } from '../support/database.ts'

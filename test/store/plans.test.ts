@@ -1,15 +1,13 @@
 // Plans: what must stay fast in large tables uses its index. Asserted on names of indexes and rows read, not on times.
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Statement } from '../../src/db/database.ts'
-import { nextAlarmStatement } from '../../src/store/alarms.ts'
-import { lastLookStatement } from '../../src/store/last-look.ts'
+import { lastLookStatement, nextAlarmStatement, nextDueStatement } from '../../src/store/due.ts'
 import { keyHolderStatement } from '../../src/store/enqueue.ts'
 import {
   countsStatement,
   earlierSlotStatement,
   getStatement,
   listStatement,
-  nextDueStatement,
   statusStatement,
 } from '../../src/store/inspect.ts'
 import { pruneStatement } from '../../src/store/prune.ts'

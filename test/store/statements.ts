@@ -3,9 +3,10 @@ import type { Client, Pool } from 'pg'
 import { uuidv7 } from 'uuidv7'
 import { systemClock } from '../../src/clock.ts'
 import type { Database, Row } from '../../src/db/database.ts'
-import { repeat } from '../../src/db/repeat.ts'
+import { repeat } from '../../src/db/run.ts'
 import { isDatabaseError } from '../../src/db/transient.ts'
-import { enqueueStatement, readEnqueueReply, type NewTask } from '../../src/store/enqueue.ts'
+import { enqueueStatement, readEnqueueReply } from '../../src/store/enqueue.ts'
+import type { NewTask } from '../../src/job/prepare.ts'
 import {
   readTurnReply,
   turnStatement,

@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { Client, Pool } from 'pg'
 import { afterAll, afterEach, inject } from 'vitest'
-import { pgDatabase } from '../../src/db/adapters/pg.ts'
+import { pgDatabase } from '../../src/adapters/pg.ts'
 import type { Database } from '../../src/db/database.ts'
 
 export interface TestDatabase {

@@ -1,0 +1,70 @@
+// Turns the slots of schedules into tasks.
+import { uuidv7 } from 'uuidv7'
+import type { ResolvedConfig } from '../config.ts'
+import { runStatement } from '../db/run.ts'
+import { readableMessage } from '../errors.ts'
+import { parseRule } from '../job/rule.ts'
+import { planSlots } from '../job/slots.ts'
+import {
+  planStatement,
+  readMade,
+  readToPlan,
+  toPlanStatement,
+  type PlannableSchedule,
+  type SchedulePlan,
+} from '../store/slots.ts'
+
+const schedulesPerPlan = 500
+
+/** Makes tasks of the slots that are near, of every schedule whose time for that has come. */
+export async function planSchedules(config: ResolvedConfig): Promise<number> {
+  let made = 0
+  let dropped = 0
+  let lagMs = 0
+  let page: PlannableSchedule[]
+  let lastName = ''
+  do {
+    page = readToPlan(await runStatement(config, toPlanStatement(schedulesPerPlan, lastName)))
+    const plans = page.flatMap((schedule) => planOf(schedule, config))
+    const planned =
+      plans.length === 0
+        ? new Map<string, number>()
+        : readMade(await runStatement(config, planStatement(plans)))
+    for (const { name, missed, droppedSlots, lateMs } of plans) {
+      // Another tick may have planned it meanwhile, and speaks for it then.
+      const tasks = planned.get(name)
+      if (tasks === undefined) continue
+      made += tasks
+      dropped += droppedSlots
+      lagMs = Math.max(lagMs, lateMs)
+      if (droppedSlots > 0)
+        config.log.info('missed slots make no task', { schedule: name, missed, dropped: droppedSlots })
+    }
+    lastName = page.at(-1)?.name ?? ''
+  } while (page.length === schedulesPerPlan)
+  if (made > 0 || dropped > 0) config.events.emit('schedule.planned', { tasks: made, dropped, lagMs })
+  return made
+}
+
+type Planned = SchedulePlan & {
+  readonly missed: string
+  readonly droppedSlots: number
+  /** How long after its instant the first of the slots is made. */
+  readonly lateMs: number
+}
+
+/** Nothing for a row that cannot be read: it must not stop the others. */
+function planOf(
+  { name, hash, rule, missed, madeUntil, now }: PlannableSchedule,
+  config: ResolvedConfig,
+): Planned[] {
+  try {
+    const { slots, droppedSlots, ...plan } = planSlots({ rule: parseRule(rule), missed, madeUntil, now })
+    const tasks = slots.map((slot) => ({ id: uuidv7(), slot }))
+    const lateMs = Math.max(0, now.getTime() - (slots[0] ?? now).getTime())
+    return [{ name, hash, missed, droppedSlots, lateMs, wasMadeUntil: madeUntil, tasks, ...plan }]
+  } catch (error) {
+    config.log.error('a schedule could not be planned', { schedule: name, error: readableMessage(error) })
+    return []
+  }
+}
