@@ -26,6 +26,20 @@ export const systemClock: Clock = {
 /** A longer setTimeout would overflow its 32 bits and fire at once. */
 const longestTimerMs = 2 ** 31 - 1
 
+/** The first and the longest pause between tries of what has failed. */
+export interface PauseRange {
+  readonly firstMs: number
+  readonly longestMs: number
+}
+
+/**
+ * The pause after this many failures in a row, from 1: twice as long each time, and a random share of that (full
+ * jitter), so that callers which failed together do not come back together.
+ */
+export function backoffMs(failures: number, { firstMs, longestMs }: PauseRange): number {
+  return Math.random() * Math.min(longestMs, firstMs * 2 ** (failures - 1))
+}
+
 /** Resolves after `ms`, or at once when the signal aborts. */
 export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

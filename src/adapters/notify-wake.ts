@@ -1,5 +1,5 @@
 // Wakes runners that stay by NOTIFY; they listen on one connection a process and open it again when it breaks.
-import { pause, systemClock } from '../clock.ts'
+import { backoffMs, pause, systemClock } from '../clock.ts'
 import { DefinitionError } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
 import { notifyStatement, wakeChannel } from '../store/notify.ts'
@@ -48,20 +48,20 @@ export function notifyWake(options: NotifyWakeOptions): Wake {
   if (listen === undefined) return { wake: sender }
   const connection = checkPgOptions('notifyWake: option "listen"', listen, 'options of pg.Client')
   const listeners = new Set<(queue: string) => void>()
-  let ear: Ear | undefined
+  let current: Listener | undefined
   return {
     wake: sender,
     listen(onWake, log) {
       const listener = (queue: string) => onWake(queue)
       listeners.add(listener)
-      ear ??= startListening(connection, log, (queue) => {
+      current ??= startListening(connection, log, (queue) => {
         for (const tell of listeners) tell(queue)
       })
       return async () => {
         listeners.delete(listener)
         if (listeners.size > 0) return
-        const last = ear
-        ear = undefined
+        const last = current
+        current = undefined
         await last?.stop()
       }
     },
@@ -85,19 +85,19 @@ function createSender(database: Database): (queue: string) => Promise<void> {
   }
 }
 
-interface Ear {
+interface Listener {
   /** Closes the connection. */
   stop(): Promise<void>
 }
 
 /** A lost connection is opened again at once, then with pauses that grow from 1 s to 30 s. */
-const [firstPauseMs, longestPauseMs] = [1_000, 30_000]
-/** A connection that held for so long starts the pauses anew. */
+const listenPauses = { firstMs: 1_000, longestMs: 30_000 }
+/** After a connection that held this long the pauses begin again with the first. */
 const steadyMs = 5_000
 /** Finds out within seconds that the other end is gone: nothing is sent on this connection. */
 const keepAliveInitialDelayMillis = 10_000
 
-function startListening(options: PgOptions, log: Logger, onWake: (queue: string) => void): Ear {
+function startListening(options: PgOptions, log: Logger, onWake: (queue: string) => void): Listener {
   const stopping = new AbortController()
   const { signal } = stopping
   const settings = { ...pgDefaults, keepAliveInitialDelayMillis, ...options }
@@ -117,7 +117,7 @@ function startListening(options: PgOptions, log: Logger, onWake: (queue: string)
             error: message,
           },
         )
-        await pause(systemClock, pauseAfter(failures), signal)
+        await pause(systemClock, failures === 1 ? 0 : backoffMs(failures - 1, listenPauses), signal)
       }
     }
   }
@@ -162,10 +162,4 @@ async function listenOnce(
     client.connection.stream.destroy()
     await closed
   }
-}
-
-/** Full jitter, so that processes which lost the server together do not come back together. */
-function pauseAfter(failures: number): number {
-  if (failures === 1) return 0
-  return Math.random() * Math.min(longestPauseMs, firstPauseMs * 2 ** (failures - 2))
 }

@@ -1,10 +1,10 @@
 // The Postgres port over a pool of connections with the interface of pg.Pool, whoever makes it.
-import { DatabaseUnreachableError, DefinitionError } from '../errors.ts'
+import { DefinitionError } from '../errors.ts'
 import { showValue } from '../options.ts'
 import { assertConnectionString } from '../db/connection-string.ts'
 import type { Database, Row, Statement } from '../db/database.ts'
 import { placeOf } from '../db/redact.ts'
-import { toDatabaseError } from '../db/transient.ts'
+import { endsConnection, toDatabaseError } from '../db/transient.ts'
 
 /** What izta needs of a pool of the application: a `pg.Pool` or anything with its `query`. */
 export interface PgPool {
@@ -182,11 +182,9 @@ function ownPool<Client extends PoolClient>(
         client.release()
         return rows
       } catch (thrown) {
-        const error = toDatabaseError(thrown, where)
         usedAt.set(client, Date.now())
-        // An answer, be it an error, shows that the connection works, unless it was its farewell.
-        client.release(error.sqlState === undefined || error instanceof DatabaseUnreachableError)
-        throw error
+        client.release(endsConnection(thrown))
+        throw toDatabaseError(thrown, where)
       }
     },
     close: () => (closing ??= (pool ??= open()).end()),

@@ -1,5 +1,6 @@
 // Signed calls to the few AWS operations izta needs. The SDK would add half a megabyte a client to every bundle.
 import { AwsClient } from 'aws4fetch'
+import { backoffMs, pause, systemClock } from '../clock.ts'
 import { environment } from '../environment.ts'
 import { IztaError } from '../errors.ts'
 
@@ -71,7 +72,7 @@ export interface AwsAnswer {
  */
 export type AwsApi = (request: AwsRequest) => Promise<AwsAnswer>
 
-const firstPauseMs = 100
+const awsPauses = { firstMs: 200, longestMs: 5_000 }
 
 export function createAwsApi(options: AwsOptions = {}): AwsApi {
   const region = options.region ?? environmentRegion()
@@ -115,7 +116,7 @@ export function createAwsApi(options: AwsOptions = {}): AwsApi {
         return await call(request)
       } catch (error) {
         if (attempt >= (request.attempts ?? 4) || !IztaError.is(error) || !error.retryable) throw error
-        await new Promise((resume) => setTimeout(resume, Math.random() * firstPauseMs * 2 ** attempt))
+        await pause(systemClock, backoffMs(attempt, awsPauses))
       }
     }
   }

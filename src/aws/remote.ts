@@ -1,5 +1,6 @@
 // `izta/remote`: enqueues through the enqueue function, for services without access to the database.
 import * as z from 'zod/mini'
+import { backoffMs, pause, systemClock } from '../clock.ts'
 import type { EnqueueItem } from '../client/enqueue.ts'
 import { defaults } from '../defaults.ts'
 import {
@@ -90,6 +91,7 @@ const remoteOptions = z.strictObject({
 /** The body of a synchronous invocation: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */
 const requestLimitBytes = 6 * 1024 * 1024
 const attempts = 4
+const remotePauses = { firstMs: 200, longestMs: 5_000 }
 
 /**
  * Makes an object with the typed `enqueue` and `enqueueMany` of izta that goes through the deployed enqueue function.
@@ -205,7 +207,7 @@ async function sendRepeatedly(send: () => Promise<AwsAnswer>) {
     } catch (error) {
       if (attempt >= attempts || !IztaError.is(error) || !error.retryable) throw error
     }
-    await new Promise((resume) => setTimeout(resume, Math.random() * 100 * 2 ** attempt))
+    await pause(systemClock, backoffMs(attempt, remotePauses))
   }
 }
 
@@ -257,6 +259,7 @@ function errorOf({ code, message, retryable, issues }: Refusal): IztaError {
       if (retryable) return new DatabaseUnreachableError(code, full, { retryable })
       return new DatabaseAccessError(code, full, { retryable })
     case 'database-access':
+    case 'database-disabled':
     case 'database-tls':
     case 'database-token':
       return new DatabaseAccessError(code, full, { retryable })
@@ -264,6 +267,7 @@ function errorOf({ code, message, retryable, issues }: Refusal): IztaError {
       return new NotMigratedError(code, full, { retryable })
     case 'schema-too-new':
       return new SchemaTooNewError(code, full, { retryable })
+    case 'busy':
     case 'data-refused':
     case 'database-closed':
     case 'database-error':
@@ -272,7 +276,9 @@ function errorOf({ code, message, retryable, issues }: Refusal): IztaError {
     case 'read-only':
     case 'reply-too-large':
     case 'serialization':
+    case 'stale-session':
     case 'statement-timeout':
+    case 'system-error':
       return new DatabaseError(code, full, { retryable })
     default:
       return new IztaError(code, full, { retryable })

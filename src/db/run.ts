@@ -1,11 +1,11 @@
 // Runs a statement again while the database is unreachable or busy, and knows when it may have run already.
 
-import { pause, systemClock, type Clock } from '../clock.ts'
+import { backoffMs, pause, systemClock, type Clock } from '../clock.ts'
 import type { DatabaseError } from '../errors.ts'
 import type { Database, Row, Statement } from './database.ts'
 import { isDatabaseError } from './transient.ts'
 
-export const repeatDefaults = { attempts: 5, firstPauseMs: 50, longestPauseMs: 2_000 } as const
+export const repeatDefaults = { attempts: 5, pauses: { firstMs: 50, longestMs: 2_000 } } as const
 
 export interface RepeatOptions {
   /** Tries in all. */
@@ -49,18 +49,12 @@ export async function repeat(
       if (!isDatabaseError(error)) throw error
       if (!error.retryable) throw ambiguous ? Object.assign(error, { outcome: 'unknown' }) : error
       if (error.outcome === 'unknown') lost = error
-      const pauseMs = pauseAfter(attempt)
+      const pauseMs = backoffMs(attempt, repeatDefaults.pauses)
       if (attempt >= attempts || clock.now() + pauseMs >= deadlineMs) throw lost ?? error
       await pause(pauseClock, pauseMs, signal)
       if (signal?.aborted) throw lost ?? error
     }
   }
-}
-
-/** Full jitter, so that runners which failed together do not come back together. */
-function pauseAfter(attempt: number): number {
-  const { firstPauseMs, longestPauseMs } = repeatDefaults
-  return Math.random() * Math.min(longestPauseMs, firstPauseMs * 2 ** (attempt - 1))
 }
 
 /** For statements that may run twice without harm. */

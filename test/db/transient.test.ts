@@ -1,8 +1,10 @@
 import { inspect } from 'node:util'
 import { NeonDbError } from '@neondatabase/serverless'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { placeOf } from '../../src/db/redact.ts'
-import { toDatabaseError } from '../../src/db/transient.ts'
+import { endsConnection, toDatabaseError } from '../../src/db/transient.ts'
+import { byMessage, bySqlState } from '../../src/db/verdicts.ts'
 
 const where = 'db.example.com:5432/app'
 
@@ -21,18 +23,30 @@ const other = 'DatabaseError'
 /** What was thrown, then: class, code, retryable, outcome. */
 type Case = readonly [thrown: Error, name: string, code: string, retryable: boolean, outcome: string]
 
-const bySqlState: readonly Case[] = [
+const withSqlState: readonly Case[] = [
   [coded('08006'), unreachable, 'database-unreachable', true, 'unknown'],
   [coded('08P01', 'SASL authentication failed'), access, 'database-access', false, 'not-applied'],
   [coded('08P01', 'no such database: shop'), access, 'database-access', false, 'not-applied'],
-  [coded('08P01', 'no more connections allowed'), unreachable, 'database-unreachable', true, 'not-applied'],
+  [coded('08P01', 'no more connections allowed'), other, 'busy', true, 'not-applied'],
   [coded('08P01', 'server login has been failing'), unreachable, 'database-unreachable', true, 'not-applied'],
   [coded('08P01', 'server conn crashed?'), unreachable, 'database-unreachable', true, 'unknown'],
   [coded('57P01'), unreachable, 'database-unreachable', true, 'unknown'],
   [coded('57P02'), unreachable, 'database-unreachable', true, 'unknown'],
   [coded('57P03'), unreachable, 'database-unreachable', true, 'not-applied'],
-  [coded('53300'), unreachable, 'database-unreachable', true, 'not-applied'],
-  [coded('53100'), unreachable, 'database-unreachable', true, 'not-applied'],
+  [coded('57P04'), unreachable, 'database-unreachable', true, 'unknown'],
+  [coded('57P05'), unreachable, 'database-unreachable', true, 'unknown'],
+  [coded('25P03'), unreachable, 'database-unreachable', true, 'unknown'],
+  [coded('25P04'), unreachable, 'database-unreachable', true, 'unknown'],
+  [coded('25P02'), other, 'stale-session', true, 'not-applied'],
+  [coded('26000'), other, 'stale-session', true, 'not-applied'],
+  [coded('42P05'), other, 'stale-session', true, 'not-applied'],
+  [coded('0A000', 'cached plan must not change result type'), other, 'stale-session', true, 'not-applied'],
+  [coded('0A000', 'no such feature'), other, 'database-error', false, 'not-applied'],
+  [coded('58030'), other, 'system-error', true, 'not-applied'],
+  [coded('58P01'), other, 'system-error', true, 'not-applied'],
+  [coded('40003'), unreachable, 'database-unreachable', true, 'unknown'],
+  [coded('53300'), other, 'busy', true, 'not-applied'],
+  [coded('53100'), other, 'busy', true, 'not-applied'],
   [coded('28P01'), access, 'database-access', false, 'not-applied'],
   [coded('28000'), access, 'database-access', false, 'not-applied'],
   [coded('3D000'), access, 'database-access', false, 'not-applied'],
@@ -77,13 +91,7 @@ const withoutSqlState: readonly Case[] = [
     true,
     'not-applied',
   ],
-  [
-    new Error('timeout exceeded when trying to connect'),
-    unreachable,
-    'database-unreachable',
-    true,
-    'not-applied',
-  ],
+  [new Error('timeout exceeded when trying to connect'), other, 'busy', true, 'not-applied'],
   [
     new Error('Cannot use a pool after calling end on the pool'),
     other,
@@ -98,7 +106,7 @@ const withoutSqlState: readonly Case[] = [
     false,
     'not-applied',
   ],
-  [new TypeError('a is not a function'), other, 'database-error', false, 'not-applied'],
+  [new TypeError('a is not a function'), other, 'database-error', false, 'unknown'],
 ]
 
 const ofNeon: readonly Case[] = [
@@ -140,13 +148,23 @@ const ofNeon: readonly Case[] = [
   ],
   [
     neonError('Server error (HTTP status 500): {"message":"sorry, too many clients already","code":"53300"}'),
-    unreachable,
-    'database-unreachable',
+    other,
+    'busy',
     true,
     'not-applied',
   ],
   [neonError('Server error (HTTP status 502): '), unreachable, 'database-unreachable', true, 'unknown'],
-  [neonError('Server error (HTTP status 429): '), unreachable, 'database-unreachable', true, 'not-applied'],
+  [neonError('Server error (HTTP status 429): '), other, 'busy', true, 'not-applied'],
+  ...[
+    'The endpoint has been disabled. Enable it using Neon API and retry.',
+    'endpoint is disabled',
+    'Your account or project has exceeded the compute time quota. Upgrade your plan to increase limits.',
+    'Server error (HTTP status 402): {"message":"Your project has exceeded the data transfer quota."}',
+    'Concurrently active endpoints limit exceeded',
+  ].flatMap((message): Case[] => [
+    [neonError(message, { code: '' }), access, 'database-disabled', false, 'not-applied'],
+    [coded('XX000', message), access, 'database-disabled', false, 'not-applied'],
+  ]),
   [
     neonError('Server error (HTTP status 507): {"message":"response is too large (max is 67108864 bytes)"}'),
     other,
@@ -158,12 +176,76 @@ const ofNeon: readonly Case[] = [
   [neonError('connection closed', { code: '' }), unreachable, 'database-unreachable', true, 'unknown'],
 ]
 
-test.for([...bySqlState, ...withoutSqlState, ...ofNeon])(
+test.for([...withSqlState, ...withoutSqlState, ...ofNeon])(
   '%s becomes %s with code %s, retryable %s, outcome %s',
   ([thrown, name, code, retryable, outcome]) => {
     expect(toDatabaseError(thrown, where)).toMatchObject({ name, code, retryable, outcome })
   },
 )
+
+const severities = [undefined, 'ERROR', 'FATAL', 'PANIC'] as const
+const anySqlState = fc.oneof(
+  fc.constantFrom(...Object.keys(bySqlState).map((state) => state.padEnd(5, '0'))),
+  fc.stringMatching(/^[0-9A-DF-Z][0-9A-Z]{4}$/),
+)
+/** Also sent in answer to the opening of a connection. */
+const saidAtConnect = /^(28...|3D000|42501|53...|57P03)$/
+
+test('whatever its SQLSTATE, an error that ends the session drops the connection and is repeated', () => {
+  fc.assert(
+    fc.property(anySqlState, fc.constantFrom('FATAL', 'PANIC'), (sqlState, severity) => {
+      const thrown = Object.assign(coded(sqlState), { severity })
+      expect(endsConnection(thrown)).toBe(true)
+      const isAnswer = severity === 'FATAL' && saidAtConnect.test(sqlState)
+      const { retryable, outcome } = toDatabaseError(thrown, where)
+      if (!isAnswer) expect({ retryable, outcome }).toEqual({ retryable: true, outcome: 'unknown' })
+      else expect(outcome).toBe('not-applied')
+    }),
+  )
+})
+
+test('an error whose severity is not told, or is told in another language, ends the connection by its SQLSTATE', () => {
+  const ending = [
+    '08006',
+    '25006',
+    '25P03',
+    '25P04',
+    '26000',
+    '42P05',
+    '57P01',
+    '57P02',
+    '57P04',
+    '57P05',
+    '58030',
+  ]
+  for (const severity of [undefined, 'ERROR', 'FEHLER']) {
+    const ended = ending.filter((sqlState) => endsConnection(Object.assign(coded(sqlState), { severity })))
+    expect(ended).toEqual(ending)
+  }
+})
+
+test('whatever its SQLSTATE, an error with an unknown outcome is repeated over another connection', () => {
+  fc.assert(
+    fc.property(anySqlState, fc.constantFrom(...severities), (sqlState, severity) => {
+      const thrown = Object.assign(coded(sqlState), { severity })
+      if (toDatabaseError(thrown, where).outcome === 'not-applied') return
+      expect(toDatabaseError(thrown, where).retryable).toBe(true)
+      expect(endsConnection(thrown)).toBe(true)
+    }),
+  )
+})
+
+test('an error without a SQLSTATE never passes for one that applied nothing, unless it is known', () => {
+  fc.assert(
+    fc.property(fc.string(), (message) => {
+      fc.pre(!byMessage.some(([pattern]) => pattern.test(message)))
+      const thrown = new Error(message)
+      expect(toDatabaseError(thrown, where).outcome).toBe('unknown')
+      expect(endsConnection(thrown)).toBe(true)
+      expect(toDatabaseError(thrown, where, { sent: false }).outcome).toBe('not-applied')
+    }),
+  )
+})
 
 test('a statement that was never sent was not applied, whatever broke', () => {
   expect(toDatabaseError(coded('ECONNRESET'), where, { sent: false }).outcome).toBe('not-applied')
