@@ -4,52 +4,18 @@ import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
-import type { WorkName, Works } from './child.ts'
-import type { QueueOptions } from './queue.ts'
+import { unpackBefore } from './before.ts'
+import type { OptionsOf, ResultOf, WorkName } from './child.ts'
+import { before, type Contender } from './contenders.ts'
 import { administer, type Server } from './server.ts'
 import type { WorkOptions } from './works.ts'
 
 const folder = import.meta.dirname
 const run = promisify(execFile)
 
-/** A queue with its settings, as it stands in the table. */
-export interface Contender {
-  readonly label: string
-  readonly queue: string
-  readonly options?: Omit<QueueOptions, 'url'> & Partial<WorkOptions>
-  /** Share of the tasks that a slow one is given. @default 1 */
-  readonly share?: number
-  /** A slow one whose ratio has no target is run less often. @default every round */
-  readonly rounds?: number
-}
-
-export const graphileWorker: Contender = { label: 'graphile-worker', queue: 'graphile-worker' }
-export const pgBoss: Contender = { label: 'pg-boss', queue: 'pg-boss' }
-export const river: Contender = { label: 'River', queue: 'river' }
-export const bullmq: Contender = { label: 'BullMQ', queue: 'bullmq', share: 0.05, rounds: 2 }
-export const iztaCrate: Contender = {
-  label: 'izta crate (Rust)',
-  queue: 'izta-crate',
-  share: 0.01,
-  rounds: 2,
-}
-export const izta: Contender = { label: 'izta', queue: 'izta' }
-export const iztaKept: Contender = { label: 'izta, results kept', queue: 'izta', options: { kept: true } }
-export const iztaUnchecked: Contender = {
-  label: 'izta, no schema check',
-  queue: 'izta',
-  options: { checked: false },
-}
-
-export const iztaAlone: Contender = {
-  label: 'izta, each call alone',
-  queue: 'izta',
-  options: { alone: true },
-}
-
-export type WorkResult<Name extends WorkName> = Awaited<ReturnType<Works[Name]>> & {
-  /** Rows updated or deleted, per task: what vacuum has to clear away. */
-  readonly deadRowsPerTask: number
+export type WorkResult<Name extends WorkName> = ResultOf<Name> & {
+  /** Rows updated or deleted, per task: what vacuum has to clear away; where the work counts tasks. */
+  readonly deadRowsPerTask?: number
   /** What tables and indexes take after the work and a vacuum, per task; where the work asks for it. */
   readonly storedBytesPerTask?: number
 }
@@ -66,7 +32,7 @@ export interface Bench {
   run<Name extends WorkName>(
     contender: Contender,
     work: Name,
-    options: WorkOptions,
+    options: OptionsOf<Name>,
   ): Promise<WorkResult<Name>>
   /** Those that can run here; the others are named once as skipped. */
   present(contenders: readonly Contender[]): Promise<Contender[]>
@@ -103,12 +69,20 @@ export function createBench({ quick, rounds, largest, scale, server, log }: Benc
       const command = await commandOf(contender.queue)
       if ('reason' in command) throw new Error(`${contender.label} cannot run: ${command.reason}`)
       await using database = await server.database()
-      const tasks = Math.min(options.tasks, Math.max(100, Math.round(options.tasks * (contender.share ?? 1))))
-      const given = { ...options, ...contender.options, tasks, url: database.url }
-      const result = await lastLine([...command, work, JSON.stringify(given)])
-      const deadRowsPerTask = (await deadRows(database.url)) / tasks
-      const sizes = options.sized ? { storedBytesPerTask: (await storedBytes(database.url)) / tasks } : {}
-      return { ...(JSON.parse(result) as Awaited<ReturnType<Works[typeof work]>>), deadRowsPerTask, ...sizes }
+      const { tasks, sized } = options as Partial<WorkOptions>
+      const counted = tasks === undefined ? undefined : tasksOf(contender, tasks)
+      const given = {
+        ...options,
+        ...contender.options,
+        ...(counted && { tasks: counted }),
+        url: database.url,
+      }
+      const line = await lastLine([...command, work, JSON.stringify(given)])
+      const result = JSON.parse(line) as WorkResult<typeof work>
+      if (counted === undefined) return result
+      const deadRowsPerTask = (await deadRows(database.url)) / counted
+      const sizes = sized ? { storedBytesPerTask: (await storedBytes(database.url)) / counted } : {}
+      return { ...result, deadRowsPerTask, ...sizes }
     },
     async present(contenders) {
       const present: Contender[] = []
@@ -125,6 +99,9 @@ export function createBench({ quick, rounds, largest, scale, server, log }: Benc
     },
   }
 }
+
+const tasksOf = ({ share = 1 }: Contender, tasks: number) =>
+  Math.min(tasks, Math.max(100, Math.round(tasks * share)))
 
 interface Missing {
   readonly reason: string
@@ -144,6 +121,13 @@ async function prepare(queue: string): Promise<string[] | Missing> {
     return error === undefined
       ? [join(target, 'release', 'izta-crate-bench')]
       : { reason: `cargo build: ${error}` }
+  }
+  if (queue === before.queue) {
+    const error = await unpackBefore().then(
+      () => undefined,
+      (reason: unknown) => (reason instanceof Error ? reason.message : String(reason)),
+    )
+    if (error !== undefined) return { reason: error }
   }
   const installed = await access(`${source}.ts`).then(() =>
     failureOf(process.execPath, ['--eval', `import(${JSON.stringify(`${source}.ts`)})`], folder),
@@ -188,80 +172,3 @@ async function storedBytes(url: string): Promise<number> {
   )
   return Number(row?.['bytes'])
 }
-
-/** The runs of one contender, each with the baseline's runs before and after it. */
-export interface Interleaved<Result> {
-  readonly contender: Contender
-  readonly runs: { readonly result: Result; readonly beside?: readonly [Result, Result] }[]
-}
-
-/**
- * Runs every contender in every round, each between two runs of the baseline: what disturbs the machine for a
- * while disturbs both. The baseline itself comes first in the answer.
- */
-export async function interleave<Name extends WorkName>(
-  bench: Bench,
-  work: Name,
-  options: WorkOptions,
-  baseline: Contender,
-  contenders: readonly Contender[],
-): Promise<Interleaved<WorkResult<Name>>[]> {
-  const measure = async (contender: Contender) => {
-    const result = await bench.run(contender, work, options)
-    const perSecond = 'perSecond' in result ? `: ${Math.round(result.perSecond).toLocaleString('en')}/s` : ''
-    bench.log(`  ${contender.label}${perSecond}`)
-    return result
-  }
-  const base: Interleaved<WorkResult<Name>> = { contender: baseline, runs: [] }
-  const all = contenders.map((contender): typeof base => ({ contender, runs: [] }))
-  // oxlint-disable no-await-in-loop -- runs side by side would measure each other
-  if (!bench.quick) await measure(baseline)
-  let before = await measure(baseline)
-  base.runs.push({ result: before })
-  for (let round = 1; round <= bench.rounds; round++) {
-    for (const { contender, runs } of all) {
-      if (round > (contender.rounds ?? Infinity)) continue
-      const result = await measure(contender)
-      const after = await measure(baseline)
-      runs.push({ result, beside: [before, after] })
-      base.runs.push({ result: after })
-      before = after
-    }
-  }
-  return [base, ...all]
-}
-
-/** The values of one contender, one a round, and their ratios to the baseline's runs before and after each. */
-export interface Compared {
-  readonly contender: Contender
-  readonly values: readonly number[]
-  readonly ratios: readonly number[]
-}
-
-export function compare<Result>(
-  interleaved: readonly Interleaved<Result>[],
-  valueOf: (result: Result) => number,
-): Compared[] {
-  return interleaved.map(({ contender, runs }) => ({
-    contender,
-    values: runs.map(({ result }) => valueOf(result)),
-    ratios: runs.flatMap(({ result, beside }) =>
-      beside === undefined ? [] : [valueOf(result) / ((valueOf(beside[0]) + valueOf(beside[1])) / 2)],
-    ),
-  }))
-}
-
-/** The drains that several measures look at: run once, by the first that asks. */
-export function drains(bench: Bench): Promise<Interleaved<WorkResult<'drain'>>[]> {
-  const begun = drainsOf.get(bench)
-  if (begun !== undefined) return begun
-  const begin = async () => {
-    const contenders = await bench.present([izta, iztaKept, iztaUnchecked, pgBoss, river, bullmq, iztaCrate])
-    return interleave(bench, 'drain', { tasks: bench.size(300_000, 5000) }, graphileWorker, contenders)
-  }
-  const drained = begin()
-  drainsOf.set(bench, drained)
-  return drained
-}
-
-const drainsOf = new WeakMap<Bench, Promise<Interleaved<WorkResult<'drain'>>[]>>()

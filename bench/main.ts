@@ -4,12 +4,15 @@ import { join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { createBench } from './bench.ts'
 import type { Measure } from './measure.ts'
+import { busyRunner } from './measures/busy-runner.ts'
 import { clientCpu } from './measures/client-cpu.ts'
 import { coldStart } from './measures/cold-start.ts'
 import { drainFinished } from './measures/drain.ts'
 import { drainHttp } from './measures/drain-http.ts'
+import { enqueueAlone } from './measures/enqueue-alone.ts'
 import { enqueueBulk } from './measures/enqueue-bulk.ts'
 import { enqueueSingle } from './measures/enqueue-single.ts'
+import { firstInvocation } from './measures/first-invocation.ts'
 import { flatInSize } from './measures/flat-in-size.ts'
 import { flatInTime } from './measures/flat-in-time.ts'
 import { latencyMeasure } from './measures/latency.ts'
@@ -32,6 +35,10 @@ import { serverSettings, startServer } from './server.ts'
 import { printTable } from './table.ts'
 
 const measures: readonly Measure[] = [
+  busyRunner,
+  smallInvocations,
+  firstInvocation,
+  enqueueAlone,
   drainFinished,
   drainHttp,
   enqueueBulk,
@@ -42,7 +49,6 @@ const measures: readonly Measure[] = [
   flatInSize,
   manyQueues,
   flatInTime,
-  smallInvocations,
   memoryMeasure,
   coldStart,
   rowsAndBytes,

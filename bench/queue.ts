@@ -12,6 +12,8 @@ export interface QueueOptions {
   readonly driver?: 'pg' | 'neon'
   /** izta: what runs the tasks. @default 'runner' */
   readonly host?: 'runner' | 'local-stack'
+  /** izta: spreads the tasks of bulk enqueues evenly over so many queues. @default 1 */
+  readonly queues?: number
   /** Handlers at once. @default the queue's best for a drain */
   readonly concurrency?: number
 }

@@ -34,3 +34,31 @@ async function readStat(pid: string) {
     ended: (endedUser ?? NaN) + (endedSystem ?? NaN),
   }
 }
+
+/**
+ * Reads the microseconds that the server spent on the connections to the watcher's database, its own connection left
+ * out: what the scheduler of the operating system has counted for their processes. One that has ended counts with what
+ * was last seen of it. NaN where there is no /proc.
+ */
+export function backendMeter(watcher: Client): () => Promise<number> {
+  const seen = new Map<number, number>()
+  return async () => {
+    const { rows } = await watcher.query<{ pid: number }>(
+      `select pid from pg_stat_activity
+       where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()`,
+    )
+    const micros = await Promise.all(rows.map(({ pid }) => readSchedule(pid)))
+    for (const [index, { pid }] of rows.entries()) {
+      const value = micros[index]
+      if (value !== undefined) seen.set(pid, value)
+    }
+    const canRead = rows.length === 0 || micros.some((value) => value !== undefined)
+    return canRead ? seen.values().reduce((sum, value) => sum + value, 0) : NaN
+  }
+}
+
+/** Time on a processor, the first of three numbers: https://docs.kernel.org/scheduler/sched-stats.html */
+async function readSchedule(pid: number): Promise<number | undefined> {
+  const text = await readFile(`/proc/${pid}/schedstat`, 'utf8').catch(() => undefined)
+  return text === undefined ? undefined : Number(text.split(' ')[0]) / 1000
+}

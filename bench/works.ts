@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import type { Queue } from './queue.ts'
-import { serverCpuMicros } from './server-cpu.ts'
+import { backendMeter, serverCpuMicros } from './server-cpu.ts'
 
 export interface WorkOptions {
   readonly tasks: number
@@ -65,20 +65,28 @@ export async function drain(queue: Queue, database: Client, options: WorkOptions
 export interface EnqueueResult {
   readonly perSecond: number
   readonly cpuMicrosPerTask: number
+  /** Of the whole server, and of the processes that serve the connections alone. */
   readonly serverCpuMicrosPerTask: number
+  readonly backendCpuMicrosPerTask: number
 }
 
 export async function enqueue(queue: Queue, database: Client, options: WorkOptions): Promise<EnqueueResult> {
-  const serverCpu = await serverCpuMicros(database)
+  const readMicros = backendMeter(database)
+  const [serverCpu, backendCpu] = [await serverCpuMicros(database), await readMicros()]
   const filled = await fill(queue, options)
+  const backendMicros = (await readMicros()) - backendCpu
   const serverMicros = (await serverCpuMicros(database)) - serverCpu
-  return { ...filled, serverCpuMicrosPerTask: serverMicros / options.tasks }
+  return {
+    ...filled,
+    serverCpuMicrosPerTask: serverMicros / options.tasks,
+    backendCpuMicrosPerTask: backendMicros / options.tasks,
+  }
 }
 
 async function fill(
   queue: Queue,
   { tasks, perCall = 1000, clients = 1 }: WorkOptions,
-): Promise<Omit<EnqueueResult, 'serverCpuMicrosPerTask'>> {
+): Promise<Pick<EnqueueResult, 'perSecond' | 'cpuMicrosPerTask'>> {
   // The first call of a connection pays for opening it.
   const cpu = process.cpuUsage()
   const startedAt = performance.now()

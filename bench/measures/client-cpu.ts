@@ -1,6 +1,8 @@
 // User and system time of the client's process in the drain, and of the server beside it.
-import { bullmq, compare, drains, izta, iztaCrate } from '../bench.ts'
-import { comparedRows, serverCpuRows, type Measure } from '../measure.ts'
+import { bullmq, izta, iztaCrate } from '../contenders.ts'
+import { compare, drains } from '../interleave.ts'
+import type { Measure } from '../measure.ts'
+import { comparedRows, serverCpuRows } from '../rows.ts'
 
 export const clientCpu: Measure = {
   name: 'client-cpu',

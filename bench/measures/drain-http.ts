@@ -1,6 +1,8 @@
 // What the drain costs over Neon's HTTP protocol, on loopback.
-import { compare, interleave, izta } from '../bench.ts'
-import { comparedRows, type Measure } from '../measure.ts'
+import { izta } from '../contenders.ts'
+import { compare, interleave } from '../interleave.ts'
+import type { Measure } from '../measure.ts'
+import { comparedRows } from '../rows.ts'
 
 const overHttp = { label: 'izta, Neon HTTP', queue: 'izta', options: { driver: 'neon' } } as const
 const overTcp = { ...izta, label: 'izta, TCP' }

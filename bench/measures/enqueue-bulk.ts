@@ -1,6 +1,8 @@
 // Enqueue in calls of 1,000 through the API, with the schema check.
-import { compare, graphileWorker, interleave, izta, pgBoss } from '../bench.ts'
-import { comparedRows, ratioRow, serverCpuRows, type Measure } from '../measure.ts'
+import { graphileWorker, izta, pgBoss } from '../contenders.ts'
+import { compare, interleave } from '../interleave.ts'
+import type { Measure } from '../measure.ts'
+import { comparedRows, ratioRow, serverCpuRows } from '../rows.ts'
 
 export const enqueueBulk: Measure = {
   name: 'enqueue-bulk',

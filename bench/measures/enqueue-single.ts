@@ -1,6 +1,8 @@
 // Enqueue one task a call from 16 clients of one process.
-import { compare, graphileWorker, interleave, izta, iztaAlone, pgBoss } from '../bench.ts'
-import { comparedRows, ratioRow, serverCpuRows, type Measure } from '../measure.ts'
+import { graphileWorker, izta, iztaAlone, pgBoss } from '../contenders.ts'
+import { compare, interleave } from '../interleave.ts'
+import type { Measure } from '../measure.ts'
+import { comparedRows, ratioRow, serverCpuRows } from '../rows.ts'
 
 export const enqueueSingle: Measure = {
   name: 'enqueue-single',

@@ -1,6 +1,8 @@
 // The drain while a transaction elsewhere keeps dead rows from being removed.
-import { compare, interleave, izta } from '../bench.ts'
-import { comparedRows, type Measure } from '../measure.ts'
+import { izta } from '../contenders.ts'
+import { compare, interleave } from '../interleave.ts'
+import type { Measure } from '../measure.ts'
+import { comparedRows } from '../rows.ts'
 
 const pinned = { ...izta, label: 'izta, xmin pinned', options: { pinned: true } }
 

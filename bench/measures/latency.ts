@@ -1,5 +1,5 @@
 // From a commit into an idle queue to the handler's start.
-import { graphileWorker, izta } from '../bench.ts'
+import { graphileWorker, izta } from '../contenders.ts'
 import { quantile, type Measure, type Row } from '../measure.ts'
 
 const inProcess = { label: 'izta, in process', queue: izta.queue, options: { concurrency: 10 } }

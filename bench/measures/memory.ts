@@ -1,5 +1,5 @@
 // Whether a long drain leaves anything behind in the runner's process.
-import { izta } from '../bench.ts'
+import { izta } from '../contenders.ts'
 import type { Measure } from '../measure.ts'
 
 const steady = { label: 'izta', queue: izta.queue, options: { concurrency: 100 } }

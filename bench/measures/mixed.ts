@@ -1,5 +1,5 @@
 // A steady stream of tasks into a queue that is being worked on, both in one process.
-import { izta } from '../bench.ts'
+import { izta } from '../contenders.ts'
 import { median, quantile, type Measure } from '../measure.ts'
 
 const steady = { label: 'izta', queue: izta.queue, options: { concurrency: 100 } }

@@ -1,5 +1,5 @@
 // WAL and dead rows that a task causes through its life, from enqueue to settled, and what it leaves on disk.
-import { bullmq, graphileWorker, izta, iztaKept, pgBoss, river } from '../bench.ts'
+import { bullmq, graphileWorker, izta, iztaKept, pgBoss, river } from '../contenders.ts'
 import type { Measure, Row } from '../measure.ts'
 
 export const rowsAndBytes: Measure = {
@@ -12,7 +12,7 @@ export const rowsAndBytes: Measure = {
       const result = await bench.run(contender, 'drain', { tasks: bench.size(50_000, 5000), sized: true })
       rows.push(
         { subject: contender.label, unit: 'WAL bytes/task', values: [result.walBytesPerTask] },
-        { subject: contender.label, unit: 'dead rows/task', values: [result.deadRowsPerTask] },
+        { subject: contender.label, unit: 'dead rows/task', values: [result.deadRowsPerTask ?? NaN] },
         {
           subject: contender.label,
           unit: 'bytes on disk/task',
