@@ -38,11 +38,11 @@ export const defaults = {
     /** Lambda stops a chain of functions invoking each other after 16 hops. */
     maxHops: 12,
     keyedSettles: 4,
-    /** A second turn goes while the first is on its way if it has so many places to fill. */
+    /** A second turn is sent while the first is in flight if it claims at least this many tasks. */
     secondTurnPlaces: 64,
-    /** In a backlog claims begin where the last one ended, and look from the beginning at most so often. */
+    /** In a backlog claims begin where the last one ended; this long after a look from the beginning comes the next. */
     fullLookSeconds: 1,
-    /** The share of the time that such looks may take: dear ones go more rarely. */
+    /** The share of the time that looks from the beginning may take: costly ones are rarer. */
     fullLookShare: 0.05,
     /** A leaving runner waits for a task that is due so soon; the rate of ticks, so that none is started late. */
     lingerSeconds: 60,

@@ -8,8 +8,9 @@ import { checkOptions, intFrom, nameSchema, numberFrom } from '../options.ts'
 import { deadlineAfter, type Deadline } from '../runner/deadline.ts'
 import { lastLook } from '../runner/leave.ts'
 import { type RunSummary, warnOfMissingHandlers } from '../runner/report.ts'
-import { createPlaces } from '../runner/capacity.ts'
-import { startRun, type Run } from '../runner/runner.ts'
+import { Capacity } from '../runner/capacity.ts'
+import type { Run } from '../runner/run.ts'
+import { startRun } from '../runner/runner.ts'
 import { wakeNext } from '../wake/successor.ts'
 import { pruneStatement } from '../store/prune.ts'
 import type { Alarm } from '../wake/wakes.ts'
@@ -111,10 +112,10 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
   const runs = new Set<Run>()
   const stuck = new Set<string>()
   const stopped = new AbortController()
-  let places = createPlaces(concurrency)
+  let capacity = new Capacity(concurrency)
   let hasWarned = false
 
-  const stillAtWork = () => [...stuck].filter((id) => places.running.has(id))
+  const stillAtWork = () => [...stuck].filter((id) => capacity.running.has(id))
 
   const handler: RunnerHandler = async (event, context) => {
     if (!hasWarned) warnOfMissingHandlers(config)
@@ -152,19 +153,19 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
       // A wake that is still on its way would freeze with the process.
       await wakes.settled()
       // A handler that works on would thaw with the process, beside another run of its task.
-      if (runs.size === 0) for (const id of places.running) stuck.add(id)
+      if (runs.size === 0) for (const id of capacity.running) stuck.add(id)
       const working = stillAtWork()
       if (runs.size === 0 && working.length > 0) leaveProcess(working)
     }
   }
 
   async function work(deadline: Deadline, hops: number): Promise<RunSummary> {
-    if (runs.size === 0) places = createPlaces(concurrency)
+    if (runs.size === 0) capacity = new Capacity(concurrency)
     const onStuck = ({ id }: { id: string }) => {
       stuck.add(id)
       for (const other of runs) other.drain()
     }
-    const run = startRun({ config, queues, places, deadline, whenIdle: 'leave', hops, onStuck })
+    const run = startRun({ config, queues, capacity, deadline, whenIdle: 'leave', hops, onStuck })
     runs.add(run)
     try {
       return await run.done

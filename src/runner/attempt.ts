@@ -2,7 +2,7 @@
 import * as z from 'zod/mini'
 import type { ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
-import { IztaError, readableMessage } from '../errors.ts'
+import { IztaError } from '../errors.ts'
 import type { FailOptions } from '../job/context.ts'
 import type { AnyJob, Job } from '../job/job.ts'
 import { decodePayload, encodeJson } from '../job/json.ts'
@@ -13,24 +13,10 @@ import { prepareTask, type Prepared } from '../job/prepare.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import { noTracing, type Tracing } from '../observe/tracing.ts'
 import { createContext } from './context.ts'
-import { describeThrown, dropped, failed, quoted, settle, type Ended, type Failure } from './outcome.ts'
-
-/** Why a running handler is told to stop; the signal's reason carries it as its `code`. */
-export type StopReason = 'timeout' | 'deadline' | 'cancelled' | 'stopping'
-
-const stopMessages: Record<StopReason, string> = {
-  timeout: 'The attempt has run longer than timeoutSeconds.',
-  deadline: 'The invocation is about to end; the task is handed back.',
-  cancelled: 'The task was cancelled.',
-  stopping: 'The runner is stopping; the task is handed back.',
-}
-
-/** What a run that exceeded its time has failed with. */
-export const timeoutFailure: Failure = {
-  code: 'timeout',
-  class: 'TimeoutError',
-  message: stopMessages.timeout,
-}
+import { Declared, endOf } from './ending.ts'
+import { logFacts } from './facts.ts'
+import { dropped, failed, quoted, settle, type Ended, type Failure } from './outcome.ts'
+import { stopError, type StopReason } from './stop-reason.ts'
 
 /** A handler at work. */
 export interface Execution {
@@ -58,18 +44,22 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
   return new Attempt(task, job, options)
 }
 
-/** A class with little in it: of a short handler the objects around it cost more than itself. */
+/** Holds little: the objects around a short handler cost more than the handler. */
 class Attempt implements Execution {
   readonly task: ClaimedTask
   readonly job: Job
   readonly ended: Promise<Ended>
   readonly #options: ExecuteOptions
+  /** On the clock's scale. */
   readonly #startedAtMs: number
   readonly #cancelTimeout: () => void
   #controller: AbortController | undefined
+  /** The first reason for which the handler was told to stop. */
   #stopped: StopReason | undefined
+  /** Set by `ctx.fail`. */
   #declared: Declared | undefined
   #children: Prepared[] | undefined
+  /** The handler has ended: it may enqueue nothing more. */
   #isOver = false
 
   constructor(task: ClaimedTask, job: Job, options: ExecuteOptions) {
@@ -88,21 +78,20 @@ class Attempt implements Execution {
   stop(reason: StopReason): void {
     if (this.#stopped !== undefined) return
     this.#stopped = reason
-    this.#controller?.abort(reasonOf(reason))
+    this.#controller?.abort(stopError(reason))
   }
 
   /** Made when a handler asks for it. */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController()
-      if (this.#stopped !== undefined) this.#controller.abort(reasonOf(this.#stopped))
+      if (this.#stopped !== undefined) this.#controller.abort(stopError(this.#stopped))
     }
     return this.#controller.signal
   }
 
   get log(): Logger {
-    const { id, job, queue, attempt } = this.task
-    return withFacts(this.#options.config.log, { task: id, job, queue, attempt: attempt + 1 })
+    return withFacts(this.#options.config.log, logFacts(this.task))
   }
 
   remainingMs(): number {
@@ -136,7 +125,7 @@ class Attempt implements Execution {
     children.push(prepared)
   }
 
-  // Waits only for what is not there yet: each wait costs as much as a short handler.
+  // Awaits only what is not there yet: each wait costs as much as a short handler.
   async #run(trace: string | undefined): Promise<Ended> {
     const { task, job } = this
     const { resultLimitBytes } = this.#options.config
@@ -151,7 +140,7 @@ class Attempt implements Execution {
       const returned: unknown = await job.run(checked.value, createContext(this))
       this.#isOver = true
       if (this.#declared !== undefined) throw this.#declared
-      if (this.#stopped === 'timeout') throw reasonOf('timeout')
+      if (this.#stopped === 'timeout') throw stopError('timeout')
       const children = this.#children === undefined ? [] : await Promise.all(this.#children)
       const result = job.result === undefined ? noResult : await readResult(job, returned, resultLimitBytes)
       if (!result.ok) return failed(task, job, result.failure)
@@ -160,23 +149,17 @@ class Attempt implements Execution {
         children: trace === undefined ? children : children.map((child) => ({ ...child, trace })),
       })
     } catch (error) {
-      return await this.#judge(error)
+      return await this.#endOf(error)
     } finally {
       this.#cancelTimeout()
     }
   }
 
-  async #judge(thrown: unknown): Promise<Ended> {
-    const { task, job } = this
+  async #endOf(thrown: unknown): Promise<Ended> {
     this.#isOver = true
-    if (this.#stopped === 'cancelled') return settle(task, job, 'cancel')
-    if (this.#declared !== undefined) {
-      const { resultLimitBytes } = this.#options.config
-      return failed(task, job, await describeDeclared(job, this.#declared, resultLimitBytes))
-    }
-    if (this.#stopped === 'timeout') return failed(task, job, timeoutFailure)
-    if (this.#stopped !== undefined) return settle(task, job, 'release')
-    return failed(task, job, describeThrown(thrown))
+    const { task, job } = this
+    const { resultLimitBytes } = this.#options.config
+    return endOf({ task, job, thrown, stopped: this.#stopped, declared: this.#declared, resultLimitBytes })
   }
 
   async #runTraced(tracing: Tracing): Promise<Ended> {
@@ -193,52 +176,18 @@ class Attempt implements Execution {
         }),
       )
     } catch (error) {
-      return await this.#judge(error)
+      return await this.#endOf(error)
     } finally {
-      // Whoever traces may fail before it has called `run`.
+      // The tracing may fail before it has called `run`.
       this.#cancelTimeout()
     }
   }
 }
 
-const reasonOf = (reason: StopReason) => new IztaError(reason, stopMessages[reason])
-
 const failOptionsSchema = z.strictObject({
   retry: z.optional(z.boolean()),
   retryAfterSeconds: z.optional(numberFrom(0, 2_592_000)),
 })
-
-/** What `ctx.fail` throws. */
-class Declared extends Error {
-  override readonly name = 'DeclaredError'
-  readonly error: unknown
-  readonly options: FailOptions
-  constructor(error: unknown, options: FailOptions) {
-    super(readableMessage(error))
-    this.error = error
-    this.options = options
-  }
-}
-
-async function describeDeclared(job: Job, declared: Declared, limitBytes: number): Promise<Failure> {
-  const refuse = (message: string): Failure => ({
-    ...describeThrown(declared),
-    ...declared.options,
-    code: 'result-refused',
-    message,
-  })
-  if (job.error === undefined) {
-    const thrown = declared.error instanceof Error ? declared.error : declared
-    return { ...describeThrown(thrown), ...declared.options, code: 'declared' }
-  }
-  const checked = await validate(job.error, declared.error)
-  if (!checked.ok) {
-    return refuse(`The declared error does not fit the job's error schema: ${describeIssues(checked.issues)}`)
-  }
-  const encoded = encodeJson(checked.value, { limitBytes, undefinedProperties: 'omit' })
-  if (!encoded.ok) return refuse(`The declared error cannot be stored: ${encoded.issue.message}`)
-  return { ...describeThrown(declared), ...declared.options, code: 'declared', declared: encoded.text }
-}
 
 type Result =
   { readonly ok: true; readonly text: string | null } | { readonly ok: false; readonly failure: Failure }

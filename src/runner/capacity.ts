@@ -1,44 +1,50 @@
-// How many handlers may run at once in this process, and the right of one of them to run alone.
+// How many handlers run at once in this process, and the right of one task to run alone.
 
-/** Shared by the runs of one process, whose terms overlap. */
-export interface Places {
-  readonly capacity: number
+/** Shared by all runs of a process, because terms overlap. */
+export class Capacity {
+  readonly limit: number
+  /** Ids of the tasks whose handlers run, those that ignore their signals included. */
+  readonly #running = new Set<string>()
+  readonly #listeners = new Set<() => void>()
+  /** The task that runs alone, or waits until it may. */
+  #exclusive: string | undefined
+
+  constructor(limit: number) {
+    this.limit = limit
+  }
+
   /**
-   * Ids of the tasks whose handlers run here, those that ignore their signal included. Not empty after the last run
-   * has ended: they are still at work, and only the end of the process stops them.
+   * Ids of the tasks whose handlers run here. Handlers that ignore their signals stay in it after their run has ended:
+   * only the end of the process stops them.
    */
-  readonly running: ReadonlySet<string>
-  /** How many more handlers may start; none while a task waits to run alone, or does. */
-  free(): number
-  take(taskId: string): void
-  give(taskId: string): void
-  /** Nobody else starts any more; true once nobody else runs. Ends with `give`. */
-  requestAlone(taskId: string): boolean
-  /** Calls back whenever a place becomes free. */
-  onFree(callback: () => void): () => void
-}
+  get running(): ReadonlySet<string> {
+    return this.#running
+  }
 
-export function createPlaces(capacity: number): Places {
-  const running = new Set<string>()
-  const listeners = new Set<() => void>()
-  let alone: string | undefined
-  return {
-    capacity,
-    running,
-    free: () => (alone === undefined ? Math.max(0, capacity - running.size) : 0),
-    take: (taskId) => void running.add(taskId),
-    give(taskId) {
-      running.delete(taskId)
-      if (alone === taskId) alone = undefined
-      for (const listener of listeners) listener()
-    },
-    requestAlone(taskId) {
-      alone ??= taskId
-      return alone === taskId && running.size === 0
-    },
-    onFree(callback) {
-      listeners.add(callback)
-      return () => listeners.delete(callback)
-    },
+  /** How many more handlers may start: 0 while a task runs alone, or waits until it may. */
+  free(): number {
+    return this.#exclusive === undefined ? Math.max(0, this.limit - this.#running.size) : 0
+  }
+
+  acquire(taskId: string): void {
+    this.#running.add(taskId)
+  }
+
+  release(taskId: string): void {
+    this.#running.delete(taskId)
+    if (this.#exclusive === taskId) this.#exclusive = undefined
+    for (const listener of this.#listeners) listener()
+  }
+
+  /** Lets no other task start until `release`. True once no other task runs. */
+  requestExclusive(taskId: string): boolean {
+    this.#exclusive ??= taskId
+    return this.#exclusive === taskId && this.#running.size === 0
+  }
+
+  /** Calls back after each `release`; returns what ends that. */
+  onFree(callback: () => void): () => void {
+    this.#listeners.add(callback)
+    return () => this.#listeners.delete(callback)
   }
 }

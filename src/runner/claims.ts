@@ -1,106 +1,175 @@
-// When a runner claims next, and when it may believe that nothing is due.
+// When a run claims next, when it believes that nothing is due, and where its claims begin to look.
 import type { Clock } from '../clock.ts'
 import { defaults } from '../defaults.ts'
 import type { ClaimedTask, Floor } from '../store/turn.ts'
 
-const { lastLookMs } = defaults.runner
+const { fullLookSeconds, fullLookShare, lastLookMs } = defaults.runner
 
-/**
- * A full claim is followed by the next at once, a partial one after a pause. An empty one cleared the queue's wake
- * mark, so an enqueue that saw the mark just before may have sent no wake: as long as the run goes on, only a second
- * empty claim, sent a pause later, proves that nothing is due. A run that ends with the first has `lastLook` done instead.
- */
-export interface Looks {
-  /** On the clock's scale; Infinity until something changes. */
-  readonly nextAtMs: number
-  /** Nothing is due: an empty claim if the run ends with it, else two, far enough apart. */
-  readonly exhausted: boolean
-  /** A claim is on its way: what becomes due from now on may escape it. Its mark goes to `record`. */
-  sent(): SentMark
-  /** That claim has asked for so many and brought so many. */
-  record(sent: SentMark, limit: number, claimed: number): void
-  /** Something may be due. */
-  again(): void
-}
-
-interface SentMark {
+/** When a claim was sent, and how often `recheck` had been called before. */
+interface Sent {
   readonly atMs: number
   readonly changes: number
 }
 
-export function createLooks(clock: Clock, endsNow: () => boolean): Looks {
-  let nextAtMs = clock.now()
-  let emptySinceMs: number | undefined
-  let exhausted = false
-  let changes = 0
-  return {
-    get nextAtMs() {
-      return nextAtMs
-    },
-    get exhausted() {
-      return exhausted
-    },
-    sent: () => ({ atMs: clock.now(), changes }),
-    record(sent, limit, claimed) {
-      if (limit === 0) return
-      const now = clock.now()
-      const isSecond = emptySinceMs !== undefined && sent.atMs >= emptySinceMs + lastLookMs
-      exhausted = claimed === 0 && (isSecond || endsNow())
-      if (claimed > 0) emptySinceMs = undefined
-      else emptySinceMs ??= now
-      if (changes > sent.changes) this.again()
-      else if (exhausted) nextAtMs = Infinity
-      else if (claimed >= limit) nextAtMs = now
-      else nextAtMs = (emptySinceMs ?? now) + lastLookMs
-    },
-    again() {
-      changes++
-      exhausted = false
-      emptySinceMs = undefined
-      nextAtMs = clock.now()
-    },
+/** @see Claims.record */
+interface ClaimResult {
+  readonly limit: number
+  readonly claimed: number
+  readonly isLast: boolean
+}
+
+/** The claims of one run. */
+export class Claims {
+  readonly #clock: Clock
+  readonly #policy: ClaimPolicy
+  readonly #watermarks: Watermarks
+  #hasBacklog = false
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+    this.#policy = new ClaimPolicy(clock)
+    this.#watermarks = new Watermarks(clock)
+  }
+
+  /** When to claim next, on the clock's scale; Infinity until something changes. */
+  get nextAtMs(): number {
+    return this.#policy.nextAtMs
+  }
+
+  /** Nothing is due. */
+  get isExhausted(): boolean {
+    return this.#policy.isExhausted
+  }
+
+  /** The last claim came back full, so more is due than fits. */
+  get hasBacklog(): boolean {
+    return this.#hasBacklog
+  }
+
+  /** Something may be due: claims again at once. */
+  recheck(): void {
+    this.#policy.recheck()
+  }
+
+  /** Call it when a claim is sent. The result goes to `record`. */
+  sent(): Sent & { readonly watermarks: readonly Floor[] } {
+    return { ...this.#policy.sent(), watermarks: this.#watermarks.forClaim() }
+  }
+
+  /**
+   * Call it when a claim is answered.
+   *
+   * @param isLast whether the run ends if nothing was claimed: it looks once more when it has ended
+   */
+  record(
+    { watermarks, ...sent }: ReturnType<Claims['sent']>,
+    limit: number,
+    claimed: readonly ClaimedTask[],
+    isLast: boolean,
+  ): void {
+    // Nothing was found above the watermarks: claim from the beginning before believing it.
+    if (watermarks.length > 0 && claimed.length === 0) this.recheck()
+    else this.#policy.record(sent, { limit, claimed: claimed.length, isLast })
+    if (limit === 0) return
+    this.#hasBacklog = claimed.length >= limit
+    this.#watermarks.record(watermarks, this.#clock.now() - sent.atMs, claimed, this.#hasBacklog)
   }
 }
 
 /**
- * While a transaction elsewhere holds back vacuum, the index keeps an entry for every task that is gone, and a look
- * from the beginning passes all of them. A task may also become due below a floor (a retry, a slow transaction), so a
- * full look goes again and again: as often as it costs a twentieth of the time.
+ * A full claim is followed by the next at once, a partial one after a pause. An empty claim clears the wake mark of the
+ * queue, and an enqueue that saw the mark just before may have sent no wake. So while the run goes on, only a second
+ * empty claim, sent a pause later, proves that nothing is due. A run that ends with the first looks once more afterwards.
  */
-export interface Floors {
-  /** For the next claim; none when a full look is due. */
-  forClaim(): readonly Floor[]
-  /** A claim with these floors took so long and came back full, with these tasks, or not. */
-  record(floors: readonly Floor[], tookMs: number, claimed: readonly ClaimedTask[], isFull: boolean): void
-}
+export class ClaimPolicy {
+  readonly #clock: Clock
+  #nextAtMs: number
+  /** The answer of the first empty claim in a row. */
+  #emptySinceMs: number | undefined
+  #isExhausted = false
+  #changes = 0
 
-const { fullLookSeconds, fullLookShare } = defaults.runner
-
-export function createFloors(clock: Clock): Floors {
-  /** By queue, then by priority. */
-  const instants = new Map<string, number[]>()
-  let fullLookAtMs = -Infinity
-
-  function raise({ queue, priority, dueAt }: ClaimedTask): void {
-    const ofQueue = instants.get(queue) ?? []
-    instants.set(queue, ofQueue)
-    // Replies round to milliseconds.
-    ofQueue[priority] = Math.max(ofQueue[priority] ?? -Infinity, dueAt.getTime() - 1)
+  constructor(clock: Clock) {
+    this.#clock = clock
+    this.#nextAtMs = clock.now()
   }
 
-  return {
-    forClaim() {
-      if (clock.now() >= fullLookAtMs) return []
-      return [...instants].flatMap(([queue, ofQueue]) =>
-        Object.entries(ofQueue).map(([priority, dueMs]) => ({ queue, priority: Number(priority), dueMs })),
-      )
-    },
-    record(used, tookMs, claimed, isFull) {
-      // The first claim that is not full is followed by full looks: nothing may be left behind below a floor.
-      if (!isFull) fullLookAtMs = -Infinity
-      else if (used.length === 0)
-        fullLookAtMs = clock.now() + Math.max(fullLookSeconds * 1000, tookMs / fullLookShare)
-      for (const task of claimed) raise(task)
-    },
+  /** On the clock's scale; Infinity until something changes. */
+  get nextAtMs(): number {
+    return this.#nextAtMs
+  }
+
+  /** Nothing is due. */
+  get isExhausted(): boolean {
+    return this.#isExhausted
+  }
+
+  /** Call it when a claim is sent: tasks that become due from now on may escape it. The result goes to `record`. */
+  sent(): Sent {
+    return { atMs: this.#clock.now(), changes: this.#changes }
+  }
+
+  /** Call it when a claim is answered. */
+  record(sent: Sent, { limit, claimed, isLast }: ClaimResult): void {
+    if (limit === 0) return
+    const now = this.#clock.now()
+    const isSecond = this.#emptySinceMs !== undefined && sent.atMs >= this.#emptySinceMs + lastLookMs
+    this.#isExhausted = claimed === 0 && (isSecond || isLast)
+    if (claimed > 0) this.#emptySinceMs = undefined
+    else this.#emptySinceMs ??= now
+    if (this.#changes > sent.changes) this.recheck()
+    else if (this.#isExhausted) this.#nextAtMs = Infinity
+    else if (claimed >= limit) this.#nextAtMs = now
+    else this.#nextAtMs = (this.#emptySinceMs ?? now) + lastLookMs
+  }
+
+  /** Something may be due: claims again at once. */
+  recheck(): void {
+    this.#changes++
+    this.#isExhausted = false
+    this.#emptySinceMs = undefined
+    this.#nextAtMs = this.#clock.now()
+  }
+}
+
+/**
+ * While a transaction elsewhere holds back vacuum, the index keeps an entry for each task that is gone, and a look from
+ * the beginning passes all of them. So in a backlog claims begin at a watermark: the last due instant claimed, per queue
+ * and priority. A task may also become due below it (a retry, a slow transaction), so a claim looks from the beginning
+ * again and again, as often as that costs a twentieth of the time.
+ */
+export class Watermarks {
+  readonly #clock: Clock
+  /** In milliseconds, by queue and then by priority. */
+  readonly #instants = new Map<string, number[]>()
+  #fullLookAtMs = -Infinity
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** For the next claim; none when it looks from the beginning. */
+  forClaim(): readonly Floor[] {
+    if (this.#clock.now() >= this.#fullLookAtMs) return []
+    return [...this.#instants].flatMap(([queue, ofQueue]) =>
+      Object.entries(ofQueue).map(([priority, dueMs]) => ({ queue, priority: Number(priority), dueMs })),
+    )
+  }
+
+  /** Call it when a claim with these watermarks is answered. */
+  record(used: readonly Floor[], tookMs: number, claimed: readonly ClaimedTask[], isFull: boolean): void {
+    // Claims after one that is not full look from the beginning: nothing may be left behind.
+    if (!isFull) this.#fullLookAtMs = -Infinity
+    else if (used.length === 0) {
+      this.#fullLookAtMs = this.#clock.now() + Math.max(fullLookSeconds * 1000, tookMs / fullLookShare)
+    }
+    for (const task of claimed) this.#raise(task)
+  }
+
+  #raise({ queue, priority, dueAt }: ClaimedTask): void {
+    const ofQueue = this.#instants.get(queue) ?? []
+    this.#instants.set(queue, ofQueue)
+    // Replies round to milliseconds.
+    ofQueue[priority] = Math.max(ofQueue[priority] ?? -Infinity, dueAt.getTime() - 1)
   }
 }

@@ -1,53 +1,54 @@
-// Ended tasks on their way to the database, in two lanes.
+// Outcomes that wait to be sent to the database, in two lanes.
 import { defaults } from '../defaults.ts'
 import type { Ended } from './outcome.ts'
 
 /**
- * The main lane goes with the runner's turns. Parents of children with keys or given ids go apart, each in a call of
- * its own, since that call may wait for a stranger's transaction that holds the same key or id.
+ * The main lane is sent with the turns of the run. Parents of children with keys or given ids are sent in the keyed
+ * lane, each in a call of its own, because that call may wait for a transaction elsewhere that holds the key or id.
  */
-export interface Outbox {
-  add(ended: Ended): void
-  /** Takes what the next turn should carry, bounded in bytes. */
-  takeBatch(): Ended[]
-  /** Takes the next of those that go apart. */
-  takeKeyed(): Ended | undefined
-  /** What could not be sent comes back, first in line. */
-  putBack(ended: readonly Ended[]): void
-  readonly hasBatch: boolean
-  readonly isEmpty: boolean
-  ids(): string[]
-}
+export class Outbox {
+  #main: Ended[] = []
+  #keyed: Ended[] = []
 
-export function createOutbox(): Outbox {
-  let main: Ended[] = []
-  let keyed: Ended[] = []
-  return {
-    add: (ended) => void (mayWait(ended) ? keyed : main).push(ended),
-    takeBatch() {
-      const batch = main.slice(0, fitting(main))
-      main = main.slice(batch.length)
-      return batch
-    },
-    takeKeyed: () => keyed.shift(),
-    putBack(ended) {
-      main = [...ended.filter((one) => !mayWait(one)), ...main]
-      keyed = [...ended.filter(mayWait), ...keyed]
-    },
-    get hasBatch() {
-      return main.length > 0
-    },
-    get isEmpty() {
-      return main.length + keyed.length === 0
-    },
-    ids: () => [...main, ...keyed].map(({ task }) => task.id),
+  add(ended: Ended): void {
+    ;(mayWait(ended) ? this.#keyed : this.#main).push(ended)
+  }
+
+  /** Takes the outcomes that the next turn carries, bounded in bytes. */
+  takeBatch(): Ended[] {
+    const batch = this.#main.slice(0, fitting(this.#main))
+    this.#main = this.#main.slice(batch.length)
+    return batch
+  }
+
+  /** Takes the next outcome of the keyed lane. */
+  takeKeyed(): Ended | undefined {
+    return this.#keyed.shift()
+  }
+
+  /** Outcomes that could not be sent come back, first in line. */
+  putBack(ended: readonly Ended[]): void {
+    this.#main = [...ended.filter((one) => !mayWait(one)), ...this.#main]
+    this.#keyed = [...ended.filter(mayWait), ...this.#keyed]
+  }
+
+  get hasBatch(): boolean {
+    return this.#main.length > 0
+  }
+
+  get isEmpty(): boolean {
+    return this.#main.length + this.#keyed.length === 0
+  }
+
+  ids(): string[] {
+    return [...this.#main, ...this.#keyed].map(({ task }) => task.id)
   }
 }
 
 const mayWait = ({ outcome }: Ended) =>
   outcome.children.some((child) => child.key !== undefined || child.idWasGiven === true)
 
-/** How many of them one call should carry: at least one, whose children are never split. */
+/** How many outcomes one call carries: at least one, whose children are never split. */
 function fitting(ended: readonly Ended[]): number {
   let bytes = 0
   for (const [index, { outcome }] of ended.entries()) {
@@ -58,44 +59,47 @@ function fitting(ended: readonly Ended[]): number {
   return ended.length
 }
 
-export interface Apart {
-  readonly isEmpty: boolean
-  /** Of the tasks on their way. */
-  ids(): Iterable<string>
-  /** Sends what waits for it in the outbox, a few at a time. */
-  send(): void
-}
+/** Sends the keyed lane of an outbox, a few outcomes at a time. */
+export class KeyedLane {
+  readonly #outbox: Outbox
+  readonly #settle: (ended: Ended) => Promise<boolean>
+  readonly #onSettled: () => void
+  /** Ids of the tasks whose outcome is in flight. */
+  readonly #inFlight = new Set<string>()
 
-/**
- * `settle` never rejects, and resolves to whether it could be sent. What could not goes back to the outbox in the same
- * instant in which it is on its way no longer: the lease's tasks that nobody knows are handed back.
- */
-export function createApart(
-  outbox: Outbox,
-  onSettled: () => void,
-  settle: (ended: Ended) => Promise<boolean>,
-): Apart {
-  const sent = new Set<string>()
-
-  async function sendOne(ended: Ended): Promise<void> {
-    sent.add(ended.task.id)
-    const wasSent = await settle(ended)
-    sent.delete(ended.task.id)
-    if (!wasSent) outbox.putBack([ended])
-    onSettled()
+  /**
+   * @param settle sends one outcome; never rejects, and resolves to whether it was sent
+   * @param onSettled is called after each
+   */
+  constructor(outbox: Outbox, settle: (ended: Ended) => Promise<boolean>, onSettled: () => void) {
+    this.#outbox = outbox
+    this.#settle = settle
+    this.#onSettled = onSettled
   }
 
-  return {
-    get isEmpty() {
-      return sent.size === 0
-    },
-    ids: () => sent,
-    send() {
-      while (sent.size < defaults.runner.keyedSettles) {
-        const ended = outbox.takeKeyed()
-        if (ended === undefined) return
-        void sendOne(ended)
-      }
-    },
+  get isEmpty(): boolean {
+    return this.#inFlight.size === 0
+  }
+
+  /** Ids of the tasks whose outcome is in flight. */
+  ids(): Iterable<string> {
+    return this.#inFlight
+  }
+
+  send(): void {
+    while (this.#inFlight.size < defaults.runner.keyedSettles) {
+      const ended = this.#outbox.takeKeyed()
+      if (ended === undefined) return
+      void this.#sendOne(ended)
+    }
+  }
+
+  async #sendOne(ended: Ended): Promise<void> {
+    this.#inFlight.add(ended.task.id)
+    const wasSent = await this.#settle(ended)
+    this.#inFlight.delete(ended.task.id)
+    // In the same instant, or the task would be handed back as one that the lease holds and nothing here knows.
+    if (!wasSent) this.#outbox.putBack([ended])
+    this.#onSettled()
   }
 }

@@ -25,6 +25,12 @@ export interface Ended {
   readonly failure?: Failure | undefined
 }
 
+/** Whether settling it makes a task due at once: the same task, or a child. */
+export function makesDue({ outcome }: Ended): boolean {
+  if (outcome.kind === 'finish') return outcome.children.length > 0
+  return outcome.kind === 'release' || (outcome.kind === 'retry' && outcome.delayMs === 0)
+}
+
 /** What users' schemas and declarations say may quote payloads and results: that stays in the database. */
 const quotable: ReadonlySet<FailureCode> = new Set<FailureCode>(['thrown', 'timeout', 'lost', 'skipped'])
 

@@ -1,7 +1,8 @@
-// Says what became of tasks: events, log lines and the summary of a run.
+// Tells what became of tasks: events, log lines and the summary of a run.
 import type { ResolvedConfig } from '../config.ts'
 import { isImplemented } from '../job/job.ts'
-import type { ClaimedTask } from '../store/turn.ts'
+import type { ClaimedTask, SkippedChild } from '../store/turn.ts'
+import { eventFacts, logFacts } from './facts.ts'
 import { quoted, type Ended } from './outcome.ts'
 import type { TurnResult } from './turn.ts'
 
@@ -11,7 +12,7 @@ export interface RunSummary {
   readonly finished: number
   readonly failed: number
   readonly retried: number
-  /** Handed back unharmed, put off because no handler is here included. */
+  /** Tasks returned to the queue, including those deferred because no handler is here. */
   readonly released: number
   readonly cancelled: number
   /** Ids of tasks whose handlers ignore their signals: the process must end. */
@@ -22,47 +23,87 @@ export interface RunSummary {
 
 type RunCounts = { -readonly [Name in Exclude<keyof RunSummary, 'stuck' | 'more'>]: RunSummary[Name] }
 
-export interface Report {
-  readonly counts: RunCounts
-  started(task: ClaimedTask): void
-  stuck(task: ClaimedTask): void
-  claimed(tasks: readonly ClaimedTask[]): void
-  turn(result: TurnResult): void
+interface Held {
+  readonly task: ClaimedTask
+  /** On the clock's scale. */
+  readonly claimedAtMs: number
+  startedAtMs: number
 }
 
-const eventFacts = (task: ClaimedTask) => ({
-  taskId: task.id,
-  job: task.job,
-  queue: task.queue,
-  attempt: task.attempt + 1,
-})
+export class Report {
+  readonly counts: RunCounts = {
+    claimed: 0,
+    finished: 0,
+    failed: 0,
+    retried: 0,
+    released: 0,
+    cancelled: 0,
+  }
+  readonly #config: ResolvedConfig
+  /** Claimed tasks whose settle has not been answered, by id. */
+  readonly #held = new Map<string, Held>()
 
-/** As `ctx.log` has them. */
-const logFacts = ({ id, job, queue, attempt }: ClaimedTask) => ({
-  task: id,
-  job,
-  queue,
-  attempt: attempt + 1,
-})
+  constructor(config: ResolvedConfig) {
+    this.#config = config
+  }
 
-export function createReport({ events, log, logMessages, clock, jobs }: ResolvedConfig): Report {
-  const counts: RunCounts = { claimed: 0, finished: 0, failed: 0, retried: 0, released: 0, cancelled: 0 }
-  const held = new Map<
-    string,
-    { readonly task: ClaimedTask; readonly claimedAtMs: number; startedAtMs: number }
-  >()
-
-  function settled({ task, outcome, failure }: Ended): void {
-    const own = held.get(task.id)
-    // Another turn may have claimed it again before the answer of this one came.
-    if (own?.task.claims === task.claims) held.delete(task.id)
+  claimed(tasks: readonly ClaimedTask[]): void {
+    const { clock, events, log } = this.#config
+    this.counts.claimed += tasks.length
     const now = clock.now()
-    const durationMs = now - (own?.startedAtMs ?? now)
-    if (outcome.kind === 'finish') {
-      counts.finished++
-      if (events.wants('task.finished')) events.emit('task.finished', { ...eventFacts(task), durationMs })
-      return
+    const isWanted = events.wants('task.claimed')
+    for (const task of tasks) {
+      this.#held.set(task.id, { task, claimedAtMs: now, startedAtMs: now })
+      if (isWanted) events.emit('task.claimed', { ...eventFacts(task), waitedMs: task.waitedMs })
+      if (task.losses === 0) continue
+      log.warn('the process that ran a task died', { ...logFacts(task), losses: task.losses })
+      events.emit('task.lost', { ...eventFacts(task), losses: task.losses })
     }
+  }
+
+  started(task: ClaimedTask): void {
+    const { clock, events } = this.#config
+    const now = clock.now()
+    const held = this.#held.get(task.id)
+    if (held !== undefined) held.startedAtMs = now
+    if (!events.wants('task.started')) return
+    const waitedMs = task.waitedMs + now - (held?.claimedAtMs ?? now)
+    events.emit('task.started', { ...eventFacts(task), waitedMs })
+  }
+
+  stuck(task: ClaimedTask): void {
+    const { events, log } = this.#config
+    log.error('a handler ignores its signal: the process must end', logFacts(task))
+    events.emit('task.stuck', eventFacts(task))
+  }
+
+  turn(result: TurnResult): void {
+    for (const ended of result.settled) this.#settled(ended)
+    for (const id of result.unsettled) this.#expired(id)
+    // Last, since one call may settle a task and claim it again.
+    this.claimed(result.claimed)
+    for (const child of result.skipped) this.#skipped(child)
+  }
+
+  #settled(ended: Ended): void {
+    const { task } = ended
+    const held = this.#held.get(task.id)
+    // Another turn may have claimed it again before this one was answered.
+    if (held?.task.claims === task.claims) this.#held.delete(task.id)
+    const now = this.#config.clock.now()
+    const durationMs = now - (held?.startedAtMs ?? now)
+    if (ended.outcome.kind === 'finish') return this.#finished(task, durationMs)
+    return this.#endedOtherwise(ended, durationMs)
+  }
+
+  #finished(task: ClaimedTask, durationMs: number): void {
+    const { events } = this.#config
+    this.counts.finished++
+    if (events.wants('task.finished')) events.emit('task.finished', { ...eventFacts(task), durationMs })
+  }
+
+  #endedOtherwise({ task, outcome, failure }: Ended, durationMs: number): void {
+    const { events, log, logMessages } = this.#config
     const facts = eventFacts(task)
     const { code = 'thrown', class: className = '', message = '' } = failure ?? {}
     const failureEvent = { ...facts, durationMs, code, class: className, message }
@@ -71,84 +112,55 @@ export function createReport({ events, log, logMessages, clock, jobs }: Resolved
       return { ...logFacts(task), ...known, ...(error === undefined ? {} : { error }) }
     }
     switch (outcome.kind) {
+      case 'finish':
+        return
       case 'fail':
       case 'drop':
-        counts.failed++
+        this.counts.failed++
         log.error('task failed', failureFacts())
         return events.emit('task.failed', failureEvent)
       case 'retry':
       case 'retry-after-lease':
-        counts.retried++
+        this.counts.retried++
         log.warn('attempt failed', { ...failureFacts(), retryInMs: outcome.delayMs })
         return events.emit('task.retried', { ...failureEvent, delayMs: outcome.delayMs })
       case 'cancel':
-        counts.cancelled++
+        this.counts.cancelled++
         return events.emit('task.cancelled', facts)
       case 'release':
-        counts.released++
+        this.counts.released++
         return events.emit('task.released', facts)
       case 'defer':
-        counts.released++
-        log.warn(whyDeferred(task), { ...logFacts(task), retryInMs: outcome.delayMs })
+        this.counts.released++
+        log.warn(this.#whyDeferred(task), { ...logFacts(task), retryInMs: outcome.delayMs })
         return events.emit('task.deferred', { ...facts, delayMs: outcome.delayMs })
     }
   }
 
-  function whyDeferred(task: ClaimedTask): string {
-    const job = jobs.get(task.job)
+  #whyDeferred(task: ClaimedTask): string {
+    const job = this.#config.jobs.get(task.job)
     return job !== undefined && isImplemented(job)
       ? 'a handler of this task still runs here although its lease is over: the task waits'
       : 'no handler for this job here: the task waits'
   }
 
-  function claimed(tasks: readonly ClaimedTask[]): void {
-    counts.claimed += tasks.length
-    const now = clock.now()
-    const isWanted = events.wants('task.claimed')
-    for (const task of tasks) {
-      held.set(task.id, { task, claimedAtMs: now, startedAtMs: now })
-      if (isWanted) events.emit('task.claimed', { ...eventFacts(task), waitedMs: task.waitedMs })
-      if (task.losses === 0) continue
-      log.warn('the process that ran a task died', { ...logFacts(task), losses: task.losses })
-      events.emit('task.lost', { ...eventFacts(task), losses: task.losses })
-    }
+  #expired(id: string): void {
+    const { events, log } = this.#config
+    const task = this.#held.get(id)?.task
+    this.#held.delete(id)
+    if (task === undefined) return
+    log.warn('an outcome came after its lease was over: it changed nothing', logFacts(task))
+    events.emit('lease.expired', eventFacts(task))
   }
 
-  return {
-    counts,
-    claimed,
-    started(task) {
-      const now = clock.now()
-      const own = held.get(task.id)
-      if (own !== undefined) own.startedAtMs = now
-      if (!events.wants('task.started')) return
-      const waitedMs = task.waitedMs + now - (own?.claimedAtMs ?? now)
-      events.emit('task.started', { ...eventFacts(task), waitedMs })
-    },
-    stuck(task) {
-      log.error('a handler ignores its signal: the process must end', logFacts(task))
-      events.emit('task.stuck', eventFacts(task))
-    },
-    turn(result) {
-      for (const ended of result.settled) settled(ended)
-      for (const id of result.unsettled) {
-        const task = held.get(id)?.task
-        held.delete(id)
-        if (task === undefined) continue
-        log.warn('an outcome came after its lease was over: it changed nothing', logFacts(task))
-        events.emit('lease.expired', eventFacts(task))
-      }
-      // Last, since a task may have been settled and claimed again by one call.
-      claimed(result.claimed)
-      for (const child of result.skipped) {
-        log.info('a child was left out: its key is held by an unfinished task, or its id is taken', {
-          task: child.id,
-          job: child.job,
-          key: child.key,
-        })
-        events.emit('child.skipped', { taskId: child.id, job: child.job, key: child.key })
-      }
-    },
+  #skipped({ id, job, key }: SkippedChild): void {
+    const { events, log } = this.#config
+    log.info('a child was left out: its key is held by an unfinished task, or its id is taken', {
+      task: id,
+      job,
+      key,
+    })
+    events.emit('child.skipped', { taskId: id, job, key })
   }
 }
 

@@ -1,7 +1,7 @@
 // A runner that stays: on a server, in a test, in a development process. Works in terms, since nothing kills it.
 /// <reference lib="esnext.disposable" preserve="true" />
 import * as z from 'zod/mini'
-import { configOf, type Configured } from '../config.ts'
+import { configOf, type Configured, type ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import { checkOptions, intFrom, nameSchema, numberFrom } from '../options.ts'
 import { tick } from '../scheduler/tick.ts'
@@ -9,8 +9,9 @@ import type { ClaimedTask } from '../store/turn.ts'
 import { anyQueue } from '../wake/wakes.ts'
 import { deadlineAfter, longestTimeout } from './deadline.ts'
 import { warnOfMissingHandlers } from './report.ts'
-import { createPlaces } from './capacity.ts'
-import { startRun, type Run } from './runner.ts'
+import { Capacity } from './capacity.ts'
+import type { Run } from './run.ts'
+import { startRun } from './runner.ts'
 import { readableMessage } from '../errors.ts'
 
 /** What `startRunner` takes. */
@@ -80,125 +81,153 @@ const stopOptions = z.strictObject({
  * ```
  */
 export function startRunner(izta: Configured, options: RunnerOptions = {}): Runner {
-  const config = configOf(izta)
-  const checked = checkOptions('startRunner', runnerOptions, options)
-  const { queues, concurrency, scheduler, pollSeconds, onStuck, exitWhenStuck } = checked
-  warnOfMissingHandlers(config)
-  const { clock, log } = config
-  const places = createPlaces(concurrency)
-  const termSeconds = Math.max(
-    checked.termSeconds,
-    2 * (longestTimeout(config.jobs.values())?.timeoutSeconds ?? 0),
-  )
-  const runs = new Set<Run>()
-  const timers = new Set<() => void>()
-  let stopping = false
-  let stuck = false
-  let ticking: Promise<void> | undefined
+  return new ServerRunner(configOf(izta), checkOptions('startRunner', runnerOptions, options))
+}
 
-  /** A term whose time is too short to claim is drained while the next one works. */
-  function startTerm(): void {
-    if (stuck) return
-    const deadline = deadlineAfter(clock, termSeconds * 1000, config.jobs.values())
+type CheckedOptions = z.output<typeof runnerOptions>
+
+class ServerRunner implements Runner {
+  readonly #config: ResolvedConfig
+  readonly #options: CheckedOptions
+  readonly #capacity: Capacity
+  readonly #termSeconds: number
+  /** The current term, and those that drain. */
+  readonly #runs = new Set<Run>()
+  /** Cancel what is to happen later. */
+  readonly #timers = new Set<() => void>()
+  readonly #unsubscribe: () => void
+  readonly #stopListening: () => Promise<void>
+  /** A handler ignores its signal: no term starts any more. */
+  #isStuck = false
+  #isStopping = false
+  /** The tick of the scheduler that runs. */
+  #ticking: Promise<void> | undefined
+  #stopped: Promise<void> | undefined
+
+  /** Bound, because applications pass it on as a callback. */
+  readonly stop: Runner['stop'] = async (given = {}) => {
+    const { timeoutSeconds } = checkOptions('stop', stopOptions, given)
+    return (this.#stopped ??= this.#stopAll(timeoutSeconds))
+  }
+
+  constructor(config: ResolvedConfig, options: CheckedOptions) {
+    this.#config = config
+    this.#options = options
+    warnOfMissingHandlers(config)
+    this.#capacity = new Capacity(options.concurrency)
+    this.#termSeconds = Math.max(
+      options.termSeconds,
+      2 * (longestTimeout(config.jobs.values())?.timeoutSeconds ?? 0),
+    )
+    const wake = (queue: string) => {
+      const { queues } = options
+      if (queues.length === 0 || queue === anyQueue || queues.includes(queue)) this.#recheck()
+    }
+    this.#unsubscribe = config.wakes.subscribe({ wake })
+    this.#startTerm()
+    this.#stopListening = config.wakes.listen(wake)
+    this.#after(options.pollSeconds * 1000, () => this.#poll())
+    if (options.scheduler) this.#startTick()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop()
+  }
+
+  /** A term that has too little time left to claim drains while the next one works. */
+  #startTerm(): void {
+    if (this.#isStuck) return
+    const { clock, jobs } = this.#config
+    const deadline = deadlineAfter(clock, this.#termSeconds * 1000, jobs.values())
     const run = startRun({
-      config,
-      queues,
-      places,
+      config: this.#config,
+      queues: this.#options.queues,
+      capacity: this.#capacity,
       deadline,
       whenIdle: 'stay',
       hops: 0,
-      onStuck: reportStuck,
+      onStuck: (task) => this.#reportStuck(task),
     })
-    const cancelNext = after(deadline.claimUntilMs - clock.now(), startTerm)
-    runs.add(run)
+    this.#runs.add(run)
+    const cancelNext = this.#after(deadline.claimUntilMs - clock.now(), () => this.#startTerm())
     run.done
       .catch((error: unknown) => {
-        log.error('a term of the runner failed', { error: readableMessage(error) })
-        // Instead of the one that would have followed it, much later.
+        this.#config.log.error('a term of the runner failed', { error: readableMessage(error) })
+        // Instead of the term that would have followed it, much later.
         cancelNext()
-        after(defaults.runner.troublePauseMs, startTerm)
+        this.#after(defaults.runner.troublePauseMs, () => this.#startTerm())
       })
       .finally(() => {
-        runs.delete(run)
-        if (stuck && runs.size === 0 && exitWhenStuck) process.exit(1)
+        this.#runs.delete(run)
+        if (this.#isStuck && this.#runs.size === 0 && this.#options.exitWhenStuck) process.exit(1)
       })
   }
 
-  function reportStuck(task: ClaimedTask): void {
-    stuck = true
-    for (const run of runs) run.drain()
+  #reportStuck(task: ClaimedTask): void {
+    this.#isStuck = true
+    for (const run of this.#runs) run.drain()
     try {
-      onStuck?.({ id: task.id, job: task.job })
+      this.#options.onStuck?.({ id: task.id, job: task.job })
     } catch (error) {
-      log.error('onStuck threw', { error: readableMessage(error) })
+      this.#config.log.error('onStuck threw', { error: readableMessage(error) })
     }
   }
 
-  function after(ms: number, action: () => void): () => void {
-    if (stopping) return () => {}
-    const cancelTimer = clock.after(ms, () => {
-      timers.delete(cancel)
+  /** Calls back after `ms` unless the runner stops first; returns what takes that back. */
+  #after(ms: number, action: () => void): () => void {
+    if (this.#isStopping) return () => {}
+    const cancelTimer = this.#config.clock.after(ms, () => {
+      this.#timers.delete(cancel)
       action()
     })
     const cancel = () => {
-      timers.delete(cancel)
+      this.#timers.delete(cancel)
       cancelTimer()
     }
-    timers.add(cancel)
+    this.#timers.add(cancel)
     return cancel
   }
 
-  function look(): void {
-    for (const run of runs) run.look()
+  #recheck(): void {
+    for (const run of this.#runs) run.recheck()
   }
-  function poll(): void {
-    look()
-    after(pollSeconds * 1000, poll)
+
+  #poll(): void {
+    this.#recheck()
+    this.#after(this.#options.pollSeconds * 1000, () => this.#poll())
   }
-  async function tickAgain(): Promise<void> {
+
+  #startTick(): void {
+    this.#ticking = this.#tick()
+  }
+
+  async #tick(): Promise<void> {
     try {
-      await tick(config)
+      await tick(this.#config)
     } catch (error) {
-      log.error('a tick of the scheduler failed and is tried again', { error: readableMessage(error) })
+      this.#config.log.error('a tick of the scheduler failed and is tried again', {
+        error: readableMessage(error),
+      })
     }
-    look()
-    after(defaults.server.tickSeconds * 1000, startTick)
-  }
-  function startTick(): void {
-    ticking = tickAgain()
+    this.#recheck()
+    this.#after(defaults.server.tickSeconds * 1000, () => this.#startTick())
   }
 
-  function wake(queue: string): void {
-    if (queues.length === 0 || queue === anyQueue || queues.includes(queue)) look()
-  }
-
-  const unsubscribe = config.wakes.subscribe({ wake })
-  startTerm()
-  const stopListening = config.wakes.listen(wake)
-  after(pollSeconds * 1000, poll)
-  if (scheduler) startTick()
-
-  async function stopAll(timeoutSeconds: number): Promise<void> {
-    stopping = true
-    unsubscribe()
-    for (const cancel of timers) cancel()
-    const all = [...runs]
-    for (const run of all) run.drain()
+  async #stopAll(timeoutSeconds: number): Promise<void> {
+    const { clock } = this.#config
+    this.#isStopping = true
+    this.#unsubscribe()
+    for (const cancel of this.#timers) cancel()
+    const runs = [...this.#runs]
+    for (const run of runs) run.drain()
     const cancelStop = clock.after(timeoutSeconds * 1000, () => {
-      for (const run of all) run.stopRunning('stopping')
+      for (const run of runs) run.stopRunning('stopping')
     })
     const cancelLeave = clock.after((timeoutSeconds + defaults.runner.graceSeconds) * 1000, () => {
-      for (const run of all) run.leave()
+      for (const run of runs) run.leave()
     })
-    await Promise.allSettled([ticking, stopListening(), ...all.map((run) => run.done)])
+    await Promise.allSettled([this.#ticking, this.#stopListening(), ...runs.map((run) => run.done)])
     cancelStop()
     cancelLeave()
   }
-  let stopped: Promise<void> | undefined
-  const stop: Runner['stop'] = async (given = {}) => {
-    const { timeoutSeconds } = checkOptions('stop', stopOptions, given)
-    return (stopped ??= stopAll(timeoutSeconds))
-  }
-
-  return { stop, [Symbol.asyncDispose]: () => stop() }
 }

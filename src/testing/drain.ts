@@ -4,7 +4,7 @@ import { configOf, type Configured } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import { checkOptions, intFrom, nameSchema } from '../options.ts'
 import { deadlineAfter, longestTimeout } from '../runner/deadline.ts'
-import { createPlaces } from '../runner/capacity.ts'
+import { Capacity } from '../runner/capacity.ts'
 import type { RunSummary } from '../runner/report.ts'
 import { startRun } from '../runner/runner.ts'
 import { tick } from '../scheduler/tick.ts'
@@ -43,6 +43,6 @@ export async function drain(izta: Configured, options: DrainOptions = {}): Promi
   if (schedules) await tick(config)
   const longestSeconds = longestTimeout(config.jobs.values())?.timeoutSeconds ?? 0
   const deadline = deadlineAfter(config.clock, (2 * longestSeconds + 60) * 1000, config.jobs.values())
-  const places = createPlaces(concurrency)
-  return startRun({ config, queues, places, deadline, whenIdle: 'leave-quietly', hops: 0 }).done
+  const capacity = new Capacity(concurrency)
+  return startRun({ config, queues, capacity, deadline, whenIdle: 'leave-quietly', hops: 0 }).done
 }

@@ -60,14 +60,14 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'no-cap-of-losses',
-    file: 'src/runner/active.ts',
+    file: 'src/runner/decide.ts',
     from: 'task.losses >= (job?.maxLosses ?? defaults.maxLosses)',
     to: 'task.losses >= 99',
     kinds: ['poison', 'trigger-twice'],
   },
   {
     name: 'lost-tasks-run-beside-others',
-    file: 'src/runner/active.ts',
+    file: 'src/runner/decide.ts',
     from: "task.losses > 0 ? 'run-alone' : 'run'",
     to: "'run'",
     kinds: ['kill-in-task', 'kill', 'poison'],
@@ -124,8 +124,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'running-tasks-handed-back',
     file: 'src/runner/runner.ts',
-    from: 'known: () => [...hand.known(), ...apart.ids(), ...outbox.ids()],',
-    to: 'known: () => [],',
+    from: 'heldIds: () => [...this.#active.heldIds(), ...this.#keyedLane.ids(), ...this.#outbox.ids()],',
+    to: 'heldIds: () => [],',
     kinds: lostAnswers,
   },
   {

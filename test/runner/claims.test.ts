@@ -1,91 +1,91 @@
 // When a run claims next, and when it believes that nothing is due.
 import type { Clock } from 'izta'
 import { expect, test } from 'vitest'
-import { createLooks } from '../../src/runner/claims.ts'
+import { ClaimPolicy } from '../../src/runner/claims.ts'
 
-function looking(endsNow = false) {
+function claiming(isLast = false) {
   let nowMs = 1000
   const clock: Clock = { now: () => nowMs, after: () => () => {} }
-  const looks = createLooks(clock, () => endsNow)
+  const policy = new ClaimPolicy(clock)
   /** A claim that is answered after so long. */
   const claim = (claimed: number, { takesMs = 0, limit = 10, meanwhile = () => {} } = {}) => {
-    const sent = looks.sent()
+    const sent = policy.sent()
     nowMs += takesMs
     meanwhile()
-    looks.record(sent, limit, claimed)
+    policy.record(sent, { limit, claimed, isLast })
   }
-  return { looks, claim, now: () => nowMs, wait: (ms: number) => void (nowMs += ms) }
+  return { policy, claim, now: () => nowMs, wait: (ms: number) => void (nowMs += ms) }
 }
 
 test('the first claim is due at once', () => {
-  const { looks, now } = looking()
-  expect([looks.nextAtMs, looks.exhausted]).toEqual([now(), false])
+  const { policy, now } = claiming()
+  expect([policy.nextAtMs, policy.isExhausted]).toEqual([now(), false])
 })
 
 test('a full claim is followed by the next at once, a partial one after the pause', () => {
-  const { looks, claim, now } = looking()
+  const { policy, claim, now } = claiming()
   claim(10)
-  expect(looks.nextAtMs).toBe(now())
+  expect(policy.nextAtMs).toBe(now())
   claim(9)
-  expect(looks.nextAtMs).toBe(now() + 50)
+  expect(policy.nextAtMs).toBe(now() + 50)
 })
 
 test('to a run that goes on one empty claim proves nothing, a second one sent a pause later does', () => {
-  const { looks, claim, now, wait } = looking()
+  const { policy, claim, now, wait } = claiming()
   claim(0)
-  expect([looks.nextAtMs, looks.exhausted]).toEqual([now() + 50, false])
+  expect([policy.nextAtMs, policy.isExhausted]).toEqual([now() + 50, false])
   wait(50)
   claim(0)
-  expect([looks.nextAtMs, looks.exhausted]).toEqual([Infinity, true])
+  expect([policy.nextAtMs, policy.isExhausted]).toEqual([Infinity, true])
 })
 
 test('a second empty claim proves nothing when it was sent too early, however late its answer', () => {
-  const { looks, claim, wait } = looking()
+  const { policy, claim, wait } = claiming()
   claim(0)
   wait(10)
   claim(0, { takesMs: 500 })
-  expect(looks.exhausted).toBe(false)
+  expect(policy.isExhausted).toBe(false)
 })
 
 test('a claim that brought something starts the count anew', () => {
-  const { looks, claim, wait } = looking()
+  const { policy, claim, wait } = claiming()
   claim(0)
   wait(50)
   claim(1)
   wait(50)
   claim(0)
-  expect(looks.exhausted).toBe(false)
+  expect(policy.isExhausted).toBe(false)
 })
 
 test('what became due while a claim was on its way is looked for at once', () => {
-  const { looks, claim, now, wait } = looking()
+  const { policy, claim, now, wait } = claiming()
   claim(0)
   wait(50)
-  claim(0, { takesMs: 5, meanwhile: () => looks.again() })
-  expect([looks.nextAtMs, looks.exhausted]).toEqual([now(), false])
+  claim(0, { takesMs: 5, meanwhile: () => policy.recheck() })
+  expect([policy.nextAtMs, policy.isExhausted]).toEqual([now(), false])
 })
 
 test('a turn that asked for nothing tells nothing', () => {
-  const { looks, claim, now } = looking()
+  const { policy, claim, now } = claiming()
   claim(0, { limit: 0 })
   claim(0, { limit: 0 })
-  expect([looks.nextAtMs, looks.exhausted]).toEqual([now(), false])
+  expect([policy.nextAtMs, policy.isExhausted]).toEqual([now(), false])
 })
 
 test('a run with nothing in hand may end with its first empty claim', () => {
-  const { looks, claim } = looking(true)
+  const { policy, claim } = claiming(true)
   claim(9)
-  expect(looks.exhausted).toBe(false)
+  expect(policy.isExhausted).toBe(false)
   claim(0)
-  expect([looks.nextAtMs, looks.exhausted]).toEqual([Infinity, true])
+  expect([policy.nextAtMs, policy.isExhausted]).toEqual([Infinity, true])
 })
 
 test('what became due between two claims on their way is looked for when the older one is answered', () => {
-  const { looks, now } = looking(true)
-  const older = looks.sent()
-  looks.again()
-  const newer = looks.sent()
-  looks.record(newer, 10, 0)
-  looks.record(older, 10, 0)
-  expect([looks.nextAtMs, looks.exhausted]).toEqual([now(), false])
+  const { policy, now } = claiming()
+  const older = policy.sent()
+  policy.recheck()
+  const newer = policy.sent()
+  policy.record(newer, { limit: 10, claimed: 0, isLast: true })
+  policy.record(older, { limit: 10, claimed: 0, isLast: true })
+  expect([policy.nextAtMs, policy.isExhausted]).toEqual([now(), false])
 })

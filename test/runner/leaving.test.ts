@@ -5,8 +5,9 @@ import { beforeEach, expect, test } from 'vitest'
 import * as z from 'zod'
 import { configOf } from '../../src/config.ts'
 import { deadlineAfter } from '../../src/runner/deadline.ts'
-import { createPlaces } from '../../src/runner/capacity.ts'
-import { startRun, type RunOptions } from '../../src/runner/runner.ts'
+import { Capacity } from '../../src/runner/capacity.ts'
+import type { RunOptions } from '../../src/runner/run.ts'
+import { startRun } from '../../src/runner/runner.ts'
 import { testDatabase } from '../support/database.ts'
 
 const { database, pool } = await testDatabase()
@@ -55,10 +56,10 @@ const aborted = ({ signal }: JobContext<never> | { signal: AbortSignal }) =>
 function invoke(izta: Izta, remainingSeconds: number, options: Partial<RunOptions> = {}) {
   const config = configOf(izta)
   const deadline = deadlineAfter(clock, remainingSeconds * 1000, config.jobs.values())
-  const places = options.places ?? createPlaces(10)
+  const capacity = options.capacity ?? new Capacity(10)
   return {
-    places,
-    run: startRun({ config, queues: [], places, deadline, whenIdle: 'leave', hops: 0, ...options }),
+    capacity,
+    run: startRun({ config, queues: [], capacity, deadline, whenIdle: 'leave', hops: 0, ...options }),
   }
 }
 
@@ -123,7 +124,7 @@ test('a handler that ignores its timeout: nothing more is claimed, the rest sett
   const { izta, job, started, freed, begun } = behaving({ timeoutSeconds: 60 })
   const [stuck] = await izta.enqueueMany(job, ['ignores', 'instant', 'instant'])
   const stuckTasks: string[] = []
-  const { run, places } = invoke(izta, 900, { onStuck: ({ id }) => stuckTasks.push(id) })
+  const { run, capacity } = invoke(izta, 900, { onStuck: ({ id }) => stuckTasks.push(id) })
   await started(3)
   const leaseEndsAt = clock.now() + 900_000 + 2000
   await clock.advance({ seconds: 65 })
@@ -132,7 +133,7 @@ test('a handler that ignores its timeout: nothing more is claimed, the rest sett
   expect(summary).toMatchObject({ finished: 2, retried: 1, stuck: [stuck?.id] })
   expect(begun).toHaveLength(3)
   expect(stuckTasks).toEqual([stuck?.id])
-  expect([...places.running]).toEqual([stuck?.id])
+  expect([...capacity.running]).toEqual([stuck?.id])
   const [retried] = await rows()
   expect(retried).toMatchObject({ id: stuck?.id, attempt: 1, losses: 0, lease: null })
   expect(retried.run_at.getTime()).toBeGreaterThanOrEqual(leaseEndsAt)
@@ -142,13 +143,13 @@ test('a handler that ignores its timeout: nothing more is claimed, the rest sett
 test('what a handler returns after it was given up changes nothing', async () => {
   const { izta, job, started, freed } = behaving({ timeoutSeconds: 60, maxAttempts: 1 })
   const { id } = await izta.enqueue(job, 'ignores')
-  const { run, places } = invoke(izta, 900)
+  const { run, capacity } = invoke(izta, 900)
   await started(1)
   await clock.advance({ seconds: 65 })
   await run.done
   freed.resolve()
   await new Promise(setImmediate)
-  expect(places.running.size).toBe(0)
+  expect(capacity.running.size).toBe(0)
   expect(await izta.get(job, id)).toMatchObject({ status: 'failed', code: 'timeout' })
 })
 
@@ -164,7 +165,7 @@ test('near the deadline: what stops is due again at once without attempt or loss
   })
   const enqueuedAt = clock.date
   const [obeys, returns, ignores] = await izta.enqueueMany(job, ['obeys', 'returns', 'ignores'])
-  const { run, places } = invoke(woken, 900, { hops: 3, deadline: nearDeadline(30) })
+  const { run, capacity } = invoke(woken, 900, { hops: 3, deadline: nearDeadline(30) })
   await started(3)
   await untilExhausted(woken)
   await clock.advanceTo(new Date(enqueuedAt.getTime() + 33_000))
@@ -181,7 +182,7 @@ test('near the deadline: what stops is due again at once without attempt or loss
     dueAt: enqueuedAt,
   })
   expect(await izta.get(job, ignores?.id ?? '')).toMatchObject({ status: 'running', attempt: 0 })
-  expect([...places.running]).toEqual([ignores?.id])
+  expect([...capacity.running]).toEqual([ignores?.id])
   expect(wakes.at(-1)).toEqual(['*', 4])
   freed.resolve()
 })
@@ -189,11 +190,11 @@ test('near the deadline: what stops is due again at once without attempt or loss
 test('nothing is claimed once the longest timeout no longer fits', async () => {
   const { izta, job, started, begun } = behaving({ timeoutSeconds: 60 })
   await izta.enqueue(job, 'returns')
-  const { run } = invoke(izta, 70, { places: createPlaces(1) })
+  const { run } = invoke(izta, 70, { capacity: new Capacity(1) })
   await started(1)
   await clock.advance({ seconds: 5 })
   await izta.enqueue(job, 'instant')
-  run.look()
+  run.recheck()
   await clock.advance({ seconds: 60 })
   expect(await run.done).toMatchObject({ claimed: 1, more: true })
   expect(begun).toHaveLength(1)
@@ -243,12 +244,12 @@ test('leaving early ends the run without those that do not stop', async () => {
 test('a task whose handler still works here after its lease is over is put off, not run beside it', async () => {
   const { izta, job, started, freed, begun } = behaving({ timeoutSeconds: 60 })
   const { id } = await izta.enqueue(job, 'ignores')
-  const { run, places } = invoke(izta, 900)
+  const { run, capacity } = invoke(izta, 900)
   await started(1)
   run.leave()
   await run.done
   await clock.advance({ seconds: 903 })
-  const next = invoke(izta, 900, { places, whenIdle: 'leave' })
+  const next = invoke(izta, 900, { capacity, whenIdle: 'leave' })
   expect(await next.run.done).toMatchObject({ claimed: 1, released: 1 })
   expect(begun).toEqual([id])
   expect(await rows()).toMatchObject([{ lease: null, losses: 1 }])

@@ -8,7 +8,7 @@ import { beforeEach, expect, test } from 'vitest'
 import * as z from 'zod'
 import { configOf } from '../../src/config.ts'
 import { deadlineAfter } from '../../src/runner/deadline.ts'
-import { createPlaces } from '../../src/runner/capacity.ts'
+import { Capacity } from '../../src/runner/capacity.ts'
 import { startRun } from '../../src/runner/runner.ts'
 import { testDatabase } from '../support/database.ts'
 
@@ -151,17 +151,17 @@ test('a lost task waits until the process is empty, and nothing more is claimed 
   const first = Promise.withResolvers<void>()
   own.on('task.started', () => first.resolve())
   await own.enqueue(job, 'waits')
-  run.look()
+  run.recheck()
   await first.promise
   await own.enqueue(job, 'lost')
   await pool.query(
     `update izta.task set lease = gen_random_uuid(), run_at = izta.now(), claims = 1 where lease is null`,
   )
   const held = new Promise<void>((resolve) => void own.on('task.lost', () => resolve()))
-  run.look()
+  run.recheck()
   await held
   await own.enqueue(job, 'later')
-  run.look()
+  run.recheck()
   await new Promise(setImmediate)
   expect(atOnce).toEqual([1])
   gates[0]?.()
@@ -174,27 +174,27 @@ test('a lost task waits until the process is empty, and nothing more is claimed 
 
 test('a lost task that waits is handed back, without another loss, when the run ends before it may start', async () => {
   const { job, izta: own } = observed()
-  const places = createPlaces(10)
-  const { run } = invoke(own, places)
+  const capacity = new Capacity(10)
+  const { run } = invoke(own, capacity)
   const first = Promise.withResolvers<void>()
   own.on('task.started', () => first.resolve())
   await own.enqueue(job, 'waits')
-  run.look()
+  run.recheck()
   await first.promise
   await own.enqueue(job, 'lost')
   await pool.query(
     `update izta.task set lease = gen_random_uuid(), run_at = izta.now(), claims = 1 where lease is null`,
   )
   const held = new Promise<void>((resolve) => void own.on('task.lost', () => resolve()))
-  run.look()
+  run.recheck()
   await held
-  expect(places.free()).toBe(0)
+  expect(capacity.free()).toBe(0)
   run.stopRunning('deadline')
   run.leave()
   expect(await run.done).toMatchObject({ more: true })
   const { rows } = await pool.query('select lease, losses from izta.task where losses > 0')
   expect(rows).toEqual([{ lease: null, losses: 1 }])
-  expect(places.free()).toBe(10)
+  expect(capacity.free()).toBe(10)
 })
 
 test('a lost task is handed back when its timeout no longer fits into the invocation', async () => {
@@ -211,7 +211,7 @@ test('a lost task is handed back when its timeout no longer fits into the invoca
   const run = startRun({
     config: configOf(own),
     queues: [],
-    places: createPlaces(1),
+    capacity: new Capacity(1),
     deadline,
     whenIdle: 'leave',
     hops: 0,
@@ -223,25 +223,25 @@ test('a lost task is handed back when its timeout no longer fits into the invoca
   expect(finished).toBe(0)
 })
 
-test('two runs that share places let a lost task of one run alone among both', async () => {
+test('two runs that share a capacity let a lost task of one run alone among both', async () => {
   const { job, atOnce, izta: own } = observed()
-  const places = createPlaces(10)
+  const capacity = new Capacity(10)
   await own.enqueueMany(job, ['a', 'b', 'c'])
   await loseAll(1)
   await own.enqueueMany(job, ['d', 'e', 'f'])
-  await Promise.all([invoke(own, places, 'leave').run.done, invoke(own, places, 'leave').run.done])
+  await Promise.all([invoke(own, capacity, 'leave').run.done, invoke(own, capacity, 'leave').run.done])
   await drain(own)
   const { rows } = await pool.query(`select count(*)::int from izta.history where status = 'finished'`)
   expect(rows).toEqual([{ count: 6 }])
   expect(atOnce).toHaveLength(6)
-  expect(places.running.size).toBe(0)
-  expect(places.free()).toBe(10)
+  expect(capacity.running.size).toBe(0)
+  expect(capacity.free()).toBe(10)
 })
 
-function invoke(own: typeof izta, places = createPlaces(10), whenIdle: 'stay' | 'leave' = 'stay') {
+function invoke(own: typeof izta, capacity = new Capacity(10), whenIdle: 'stay' | 'leave' = 'stay') {
   const config = configOf(own)
   const deadline = deadlineAfter(clock, 900_000, config.jobs.values())
-  return { run: startRun({ config, queues: [], places, deadline, whenIdle, hops: 0 }) }
+  return { run: startRun({ config, queues: [], capacity, deadline, whenIdle, hops: 0 }) }
 }
 
 test('with overlap: skip a slot’s task is cancelled while the one of an earlier slot has not ended', async () => {

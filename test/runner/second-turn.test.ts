@@ -4,7 +4,7 @@ import { beforeEach, expect, test } from 'vitest'
 import * as z from 'zod'
 import { configOf } from '../../src/config.ts'
 import { deadlineAfter } from '../../src/runner/deadline.ts'
-import { createPlaces } from '../../src/runner/capacity.ts'
+import { Capacity } from '../../src/runner/capacity.ts'
 import { startRun } from '../../src/runner/runner.ts'
 import { testDatabase } from '../support/database.ts'
 
@@ -58,8 +58,8 @@ async function run(
   }
   const config = configOf(createIzta({ database: between, jobs: [job], log }))
   const deadline = deadlineAfter(config.clock, 900_000, config.jobs.values())
-  const places = createPlaces(concurrency)
-  const summary = await startRun({ config, queues: [], places, deadline, whenIdle: 'leave', hops: 0 }).done
+  const capacity = new Capacity(concurrency)
+  const summary = await startRun({ config, queues: [], capacity, deadline, whenIdle: 'leave', hops: 0 }).done
   return { summary, turns }
 }
 
@@ -74,7 +74,7 @@ const everyTaskRanOnce = (count: number) => {
   expect(runs).toHaveLength(count)
 }
 
-test('with many places and more due than fits, a second turn of half of the places goes beside the first', async () => {
+test('with a large capacity and more due than fits, a second turn of half of it goes next to the first', async () => {
   await enqueue(2000)
   const { summary, turns } = await run(200)
   expect(summary).toMatchObject({ finished: 2000, more: false })
@@ -87,7 +87,7 @@ test('with many places and more due than fits, a second turn of half of the plac
 })
 
 test.each([
-  ['few places', 2000, 100],
+  ['a small capacity', 2000, 100],
   ['no more due than fits', 150, 200],
 ])('with %s, one turn is on its way at a time', async (_, count, concurrency) => {
   await enqueue(count)
@@ -96,7 +96,7 @@ test.each([
   expect(Math.max(...turns.map(({ beside }) => beside))).toBe(1)
 })
 
-test('claims on their way ask for no more than the places that are free', async () => {
+test('claims on their way ask for no more than the capacity that is free', async () => {
   await enqueue(1000)
   const held: (() => void)[] = []
   const { turns } = await run(200, async (statement, send, beside) => {

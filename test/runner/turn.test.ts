@@ -14,8 +14,9 @@ import * as z from 'zod'
 import { configOf } from '../../src/config.ts'
 import { repeatDefaults } from '../../src/db/run.ts'
 import { deadlineAfter } from '../../src/runner/deadline.ts'
-import { createPlaces } from '../../src/runner/capacity.ts'
-import { startRun, type RunOptions } from '../../src/runner/runner.ts'
+import { Capacity } from '../../src/runner/capacity.ts'
+import type { RunOptions } from '../../src/runner/run.ts'
+import { startRun } from '../../src/runner/runner.ts'
 import { testDatabase } from '../support/database.ts'
 
 const { database, pool, connect } = await testDatabase()
@@ -76,8 +77,8 @@ const note = defineJob({
 function invoke(izta: Izta, options: Partial<RunOptions> & { concurrency?: number } = {}) {
   const config = configOf(izta)
   const deadline = deadlineAfter(config.clock, 900_000, config.jobs.values())
-  const places = createPlaces(options.concurrency ?? 10)
-  return startRun({ config, queues: [], places, deadline, whenIdle: 'leave', hops: 0, ...options })
+  const capacity = new Capacity(options.concurrency ?? 10)
+  return startRun({ config, queues: [], capacity, deadline, whenIdle: 'leave', hops: 0, ...options })
 }
 
 const plain = createIzta({ database, jobs: [note], log })
@@ -355,7 +356,7 @@ test('a claim asks for no more than the adapter can carry back', async () => {
   expect(Math.max(...claims)).toBe(2)
 })
 
-test('runs that share places run no more handlers at once than there are places', async () => {
+test('runs that share a capacity run no more handlers at once than it allows', async () => {
   let running = 0
   let most = 0
   const counted = defineJob({
@@ -368,8 +369,8 @@ test('runs that share places run no more handlers at once than there are places'
   })
   const izta = createIzta({ database, jobs: [counted], log })
   await izta.enqueueMany(Array.from({ length: 60 }, () => [counted] as const))
-  const places = createPlaces(3)
-  const summaries = await Promise.all([invoke(izta, { places }).done, invoke(izta, { places }).done])
+  const capacity = new Capacity(3)
+  const summaries = await Promise.all([invoke(izta, { capacity }).done, invoke(izta, { capacity }).done])
   expect(summaries[0].finished + summaries[1].finished).toBe(60)
   expect(most).toBe(3)
 })
@@ -429,12 +430,12 @@ test('a database that refuses for good ends the run after its handlers have stop
     throw new DatabaseError('database-access', 'revoked', {})
   })
   await createIzta({ database, jobs: [long], log }).enqueue(long)
-  const places = createPlaces(2)
-  const run = invoke(createIzta({ database: wrapped, jobs: [long], log }), { places })
+  const capacity = new Capacity(2)
+  const run = invoke(createIzta({ database: wrapped, jobs: [long], log }), { capacity })
   await expect(run.done).rejects.toThrow('revoked')
   await started.promise
   expect(reasons).toEqual(['stopping'])
-  expect(places.running.size).toBe(0)
+  expect(capacity.running.size).toBe(0)
 })
 
 test('one outcome that the database refuses fails alone', async () => {
@@ -585,7 +586,7 @@ test('a keyed child whose key is in a stranger’s open transaction holds up nob
   const off = family.on('task.finished', ({ job }) => job === 'note' && others.resolve())
   const run = invoke(family)
   const { id } = await family.enqueue(note, 'unimpeded')
-  run.look()
+  run.recheck()
   await others.promise
   off()
   expect(await family.get(note, id)).toMatchObject({ status: 'finished' })
@@ -625,7 +626,7 @@ test('the lost answer of a keyed settle starts no task twice', async () => {
   )
   await settled
   await enqueueNotes(4)
-  run.look()
+  run.recheck()
   await run.done
   expect(keyedCalls).toBe(2)
   expect(runs).toHaveLength(4)

@@ -4,8 +4,8 @@ import { expect, test } from 'vitest'
 import * as z from 'zod'
 import { configOf } from '../../src/config.ts'
 import { deadlineAfter } from '../../src/runner/deadline.ts'
-import { createFloors } from '../../src/runner/claims.ts'
-import { createPlaces } from '../../src/runner/capacity.ts'
+import { Watermarks } from '../../src/runner/claims.ts'
+import { Capacity } from '../../src/runner/capacity.ts'
 import { startRun } from '../../src/runner/runner.ts'
 import type { ClaimedTask } from '../../src/store/turn.ts'
 import { testDatabase } from '../support/database.ts'
@@ -15,17 +15,17 @@ const { database, pool } = await testDatabase()
 const task = (queue: string, priority: number, dueMs: number) =>
   ({ queue, priority, dueAt: new Date(dueMs) }) as ClaimedTask
 
-function flooring() {
+function marking() {
   let nowMs = 0
   const clock: Clock = { now: () => nowMs, after: () => () => {} }
-  return { floors: createFloors(clock), wait: (ms: number) => void (nowMs += ms) }
+  return { watermarks: new Watermarks(clock), wait: (ms: number) => void (nowMs += ms) }
 }
 
 test('the first claim looks from the beginning; after a full one the next looks from the last due instant', () => {
-  const { floors } = flooring()
-  expect(floors.forClaim()).toEqual([])
-  floors.record([], 10, [task('a', 5, 100), task('a', 5, 300), task('a', 5, 200), task('b', 0, 50)], true)
-  expect(floors.forClaim()).toEqual([
+  const { watermarks } = marking()
+  expect(watermarks.forClaim()).toEqual([])
+  watermarks.record([], 10, [task('a', 5, 100), task('a', 5, 300), task('a', 5, 200), task('b', 0, 50)], true)
+  expect(watermarks.forClaim()).toEqual([
     { queue: 'a', priority: 5, dueMs: 299 },
     { queue: 'b', priority: 0, dueMs: 49 },
   ])
@@ -35,24 +35,24 @@ test.each([
   ['after a second', 10, 999, 1000],
   ['later if that is dear: after twenty times its cost', 200, 3999, 4000],
 ])('a full look goes again %s', (_, tookMs, before, after) => {
-  const { floors, wait } = flooring()
-  floors.record([], tookMs, [task('a', 5, 100)], true)
+  const { watermarks, wait } = marking()
+  watermarks.record([], tookMs, [task('a', 5, 100)], true)
   wait(before)
-  expect(floors.forClaim()).toHaveLength(1)
-  // Claims with floors tell nothing of what a full look costs.
-  floors.record(floors.forClaim(), 1, [task('a', 5, 100)], true)
+  expect(watermarks.forClaim()).toHaveLength(1)
+  // Claims with watermarks tell nothing of what a full look costs.
+  watermarks.record(watermarks.forClaim(), 1, [task('a', 5, 100)], true)
   wait(after - before)
-  expect(floors.forClaim()).toEqual([])
+  expect(watermarks.forClaim()).toEqual([])
 })
 
 test('a claim that does not come back full is followed by a full look', () => {
-  const { floors } = flooring()
-  floors.record([], 10, [task('a', 5, 100)], true)
-  floors.record(floors.forClaim(), 10, [task('a', 5, 200)], false)
-  expect(floors.forClaim()).toEqual([])
+  const { watermarks } = marking()
+  watermarks.record([], 10, [task('a', 5, 100)], true)
+  watermarks.record(watermarks.forClaim(), 10, [task('a', 5, 200)], false)
+  expect(watermarks.forClaim()).toEqual([])
 })
 
-test('a claim takes what is due at its floor and after, in that queue and priority only', async () => {
+test('a claim takes what is due at its watermark and after, in that queue and priority only', async () => {
   const at = (ms: number) => new Date(Date.UTC(2020, 0, 1) + ms)
   const [below, exact, above, elsewhere] = [0, 1000, 2000, 0].map((ms, index) =>
     newTask({ queue: 'floor', runAt: at(ms), priority: index === 3 ? 6 : 5 }),
@@ -64,7 +64,7 @@ test('a claim takes what is due at its floor and after, in that queue and priori
   expect((await claim(database, 10, { queues: ['floor'] })).map(({ id }) => id)).toEqual([below!.id])
 })
 
-test('a task that becomes due below the floor is run before the run leaves', async () => {
+test('a task that becomes due below the watermark is run before the run leaves', async () => {
   await pool.query('truncate izta.task, izta.history, izta.queue')
   const ran: string[] = []
   const job = defineJob({ id: 'note', payload: z.string(), run: (name) => void ran.push(name) })
@@ -74,12 +74,12 @@ test('a task that becomes due below the floor is run before the run leaves', asy
     job,
     Array.from({ length: 30 }, (_, n) => `${n}`),
   )
-  let floored = 0
+  let marked = 0
   let isEnqueued = false
   const between: Database = {
     async query(statement) {
       if (statement.text.includes('turn_1') && statement.values[12] !== '{}') {
-        floored++
+        marked++
         if (!isEnqueued) {
           isEnqueued = true
           await writer.enqueue(job, 'long due', { runAt: new Date(Date.UTC(2020, 0, 1)) })
@@ -90,8 +90,15 @@ test('a task that becomes due below the floor is run before the run leaves', asy
   }
   const config = configOf(createIzta({ database: between, jobs: [job], log }))
   const deadline = deadlineAfter(config.clock, 900_000, config.jobs.values())
-  const run = startRun({ config, queues: [], places: createPlaces(10), deadline, whenIdle: 'leave', hops: 0 })
+  const run = startRun({
+    config,
+    queues: [],
+    capacity: new Capacity(10),
+    deadline,
+    whenIdle: 'leave',
+    hops: 0,
+  })
   expect(await run.done).toMatchObject({ finished: 31, more: false })
-  expect(floored).toBeGreaterThan(0)
+  expect(marked).toBeGreaterThan(0)
   expect(ran).toContain('long due')
 })

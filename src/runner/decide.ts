@@ -1,0 +1,59 @@
+// What becomes of a claimed task: it runs, runs alone, or is settled without a run.
+import type { ResolvedConfig } from '../config.ts'
+import { runStatement } from '../db/run.ts'
+import { defaults } from '../defaults.ts'
+import { readableMessage } from '../errors.ts'
+import { type Job, isImplemented } from '../job/job.ts'
+import { earlierSlotStatement } from '../store/inspect.ts'
+import type { ClaimedTask } from '../store/turn.ts'
+import { logFacts } from './facts.ts'
+import { dropped, errorBody, settle, type Ended } from './outcome.ts'
+
+export type Decision =
+  | { readonly kind: 'run'; readonly job: Job }
+  /** Its process died before: no other task may run next to it, or would be lost with it again. */
+  | { readonly kind: 'run-alone'; readonly job: Job }
+  | { readonly kind: 'settle'; readonly ended: Ended }
+
+/** @param running ids of the tasks whose handlers run in this process, those of leases that are over included */
+export function decide(task: ClaimedTask, config: ResolvedConfig, running: ReadonlySet<string>): Decision {
+  const job = config.jobs.get(task.job)
+  if (task.cancel) return { kind: 'settle', ended: settle(task, job, 'cancel') }
+  if (task.losses >= (job?.maxLosses ?? defaults.maxLosses)) {
+    const message = `The process that ran the task died ${task.losses} times: it may run out of memory, end the process or block it past the deadline.`
+    return { kind: 'settle', ended: dropped(task, job, { code: 'lost', class: 'LostError', message }) }
+  }
+  // Two copies of a handler at once would be worse than a wait for the one that ignores its signal.
+  if (running.has(task.id) || job === undefined || !isImplemented(job)) {
+    return { kind: 'settle', ended: settle(task, job, 'defer', { delayMs: deferMs(task) }) }
+  }
+  return { kind: task.losses > 0 ? 'run-alone' : 'run', job }
+}
+
+function deferMs(task: ClaimedTask): number {
+  const { firstSeconds, maxSeconds } = defaults.unknownJob
+  return Math.min(maxSeconds, firstSeconds * 2 ** Math.min(30, task.claims - 1)) * 1000
+}
+
+/** How a slot's task ends without a run; undefined when it may start. Never rejects. */
+export async function skipOverlap(
+  task: ClaimedTask,
+  job: Job,
+  config: ResolvedConfig,
+): Promise<Ended | undefined> {
+  if (task.schedule === undefined || task.slot === undefined) return undefined
+  const statement = earlierSlotStatement(task.schedule, task.slot, task.id)
+  try {
+    const [earlier] = await runStatement(config, statement)
+    if (earlier === undefined) return undefined
+    const message = `The task of an earlier slot (${earlier['id']}) had not ended when this one was due.`
+    const body = errorBody({ code: 'skipped', class: 'OverlapSkipped', message }, 0)
+    return settle(task, job, 'cancel', { body })
+  } catch (error) {
+    config.log.error('could not see whether an earlier slot still runs', {
+      ...logFacts(task),
+      error: readableMessage(error),
+    })
+    return settle(task, job, 'release')
+  }
+}
