@@ -213,13 +213,8 @@ async function checkBundles(): Promise<void> {
     const start = loadedAtStart(split.outputs)
     const startBytes = start.reduce((sum, output) => sum + output.bytes, 0)
     const allBytes = Object.values(single.outputs).reduce((sum, output) => sum + output.bytes, 0)
-    const carriesCron = start.some(({ inputs }) =>
-      Object.keys(inputs).some((path) => /cron-parser|luxon/.test(path)),
-    )
     console.log(`${name.padEnd(31)} ${kB(startBytes)} at start, ${kB(allBytes)} as one file`)
     if (startBytes > limitKB * 1000) throw new Error(`The bundle "${name}" is above its ${limitKB} kB.`)
-    if (carriesCron && limitKB !== Infinity)
-      throw new Error(`The bundle "${name}" loads the cron parser at start.`)
   }
 }
 

@@ -6,6 +6,7 @@ import type { Statement } from '../db/database.ts'
 import { OptionError, StateError } from '../errors.ts'
 import { parseRule } from '../job/rule.ts'
 import type { Schedule } from '../job/schedule.ts'
+import { slotsAfter } from '../job/slots.ts'
 import { checkOptions, nameSchema, showValue } from '../options.ts'
 import { untilUncontended } from '../db/contended.ts'
 import {
@@ -95,8 +96,6 @@ export function createSchedules(config: ResolvedConfig): Schedules {
         )
       }
       const { schedule, now } = await find(name)
-      // Cron parsing is large and slow to load: only those who ask for it pay.
-      const { slotsAfter } = await import('../job/slots.ts')
       return slotsAfter(parseRule(schedule.rule), now).take(count).toArray()
     },
     async put(schedule) {

@@ -1,7 +1,8 @@
-// Cron expressions: what may be written, and the five fields it comes to.
+// Cron expressions: the one reading of what may be written, and the one spelling in which it is stored.
 import * as z from 'zod/mini'
-import { DefinitionError } from '../errors.ts'
 import { checkOptions, showValue } from '../options.ts'
+import { asDefinitionError, definitionRefusal } from './definition-error.ts'
+import { lastDay, lastWeekday, nextTime, nthWeekday, type CronTimes } from './cron-times.ts'
 
 /** One field of a cron expression: a value, several, or the field's own cron text such as `'*'` or `'MON-FRI'`. */
 export type CronField = number | readonly number[] | string
@@ -23,8 +24,6 @@ export interface CronFields {
   /** 0 to 7 (0 and 7 are Sunday) or `'SUN'` to `'SAT'`; `'5L'` is the month's last Friday, `'5#2'` its second. */
   dayOfWeek?: CronField | undefined
 }
-
-const refusal = (subject: string, reason: string) => new DefinitionError(`${subject}: ${reason}.`)
 
 interface FieldRange {
   readonly label: string
@@ -53,23 +52,59 @@ const aliases: Readonly<Record<string, string>> = {
 }
 
 /**
- * Checks a cron expression and returns its five fields. cron-parser reads them again when slots are computed, but
- * it takes much that hides a mistake, seldom names the field, and weighs too much for processes that only enqueue.
+ * Reads a cron expression. No other code reads one: whatever this accepts is walked by `nextTime`, which also decides
+ * that it fires. `subject` starts the error's sentence.
+ *
+ * @throws {DefinitionError} when the expression has an error, hides one, or never fires.
  */
-export function cronText(subject: string, cron: unknown): string {
+export function parseCron(subject: string, cron: unknown): CronTimes {
   const shown = `${subject}, cron ${showValue(cron)}`
   const fields = typeof cron === 'string' ? splitFields(shown, cron) : objectFields(subject, shown, cron)
-  const [, , days = [], months = []] = fields.map((text, index) =>
-    checkField(shown, fieldRanges[index]!, text),
+  const [minutes, hours, days, months, weekdays] = fields.map((text, index) =>
+    fieldValues(shown, fieldRanges[index]!, text),
   )
-  const [, , dayOfMonth = '*', , dayOfWeek = '*'] = fields
-  const longestMonth = Math.max(
-    ...months.map((month) => (month === 2 ? 29 : [4, 6, 9, 11].includes(month) ? 30 : 31)),
-  )
-  if (isUnset(dayOfWeek) && !isUnset(dayOfMonth) && days.every((day) => day > longestMonth && day < last)) {
-    throw refusal(shown, `never fires: no such month has a day ${Math.min(...days)}`)
+  const times: CronTimes = {
+    minutes: minutes!,
+    hours: hours!,
+    days: isUnset(fields[2]!) ? undefined : days!,
+    months: months!,
+    weekdays: isUnset(fields[4]!) ? undefined : weekdays!,
   }
-  return fields.join(' ')
+  if (nextTime(times, 0) === undefined) {
+    throw definitionRefusal(shown, `never fires: no such month has a day ${times.days?.[0]}`)
+  }
+  return times
+}
+
+/** The expression in its one stored spelling: sorted numbers, `*`, and ranges for three and more in a row. */
+export function cronText({ minutes, hours, days, months, weekdays }: CronTimes): string {
+  return [
+    minutes.length === 60 ? '*' : fieldText(minuteField, minutes),
+    hours.length === 24 ? '*' : fieldText(hourField, hours),
+    // A day field that names every day is set, unlike `*`.
+    days === undefined ? '*' : fieldText(dayOfMonthField, days),
+    months.length === 12 ? '*' : fieldText(monthField, months),
+    weekdays === undefined ? '*' : fieldText(dayOfWeekField, weekdays),
+  ].join(' ')
+}
+
+function fieldText(field: FieldRange, values: readonly number[]): string {
+  const items: string[] = []
+  for (let index = 0; index < values.length;) {
+    const first = values[index]!
+    let end = index + 1
+    while (first <= field.max && values[end] === first + end - index && values[end]! <= field.max) end++
+    if (end - index > 2) items.push(`${first}-${values[end - 1]}`)
+    else items.push(...values.slice(index, end).map((value) => itemText(field, value)))
+    index = end
+  }
+  return items.join(',')
+}
+
+function itemText(field: FieldRange, value: number): string {
+  if (value <= field.max) return String(value)
+  if (value === lastDay && field === dayOfMonthField) return 'L'
+  return value >= lastDay ? `${value - lastDay}L` : `${value % 10}#${Math.floor(value / 10)}`
 }
 
 const isUnset = (field: string) => field === '*' || field === '?'
@@ -79,14 +114,14 @@ function splitFields(shown: string, cron: string): string[] {
   if (text.startsWith('@')) {
     const fields = aliases[text.toLowerCase()]
     if (fields === undefined) {
-      throw refusal(shown, `unknown alias; known are ${Object.keys(aliases).join(' ')}`)
+      throw definitionRefusal(shown, `unknown alias; known are ${Object.keys(aliases).join(' ')}`)
     }
     return fields.split(' ')
   }
   const fields = text === '' ? [] : text.split(/\s+/)
   if (fields.length === 5) return fields
   const hint = fields.length === 6 ? ' (seconds are not supported)' : ''
-  throw refusal(
+  throw definitionRefusal(
     shown,
     `has ${fields.length} fields${hint}: expected the five "minute hour day-of-month month day-of-week"`,
   )
@@ -111,11 +146,11 @@ function objectFields(subject: string, shown: string, cron: unknown): string[] {
     `${subject}, option "cron"`,
     cronFields,
     cron,
-    (_, message) => new DefinitionError(message),
+    asDefinitionError,
   )
   const fields = [minute, hour, dayOfMonth ?? dayOfWeek, month]
   const smallest = fields.findIndex((field) => field !== undefined)
-  if (smallest === -1) throw refusal(shown, 'has no field: give at least one, such as { hour: 6 }')
+  if (smallest === -1) throw definitionRefusal(shown, 'has no field: give at least one, such as { hour: 6 }')
   const first = (rank: number, value: string) => (rank < smallest ? value : '*')
   return [
     String(minute ?? first(0, '0')),
@@ -126,40 +161,40 @@ function objectFields(subject: string, shown: string, cron: unknown): string[] {
   ]
 }
 
-// Stands for `L` among a field's values, above all of them; `last + 5` for `5L`.
-const last = 100
-
-function checkField(shown: string, field: FieldRange, text: string): number[] {
+function fieldValues(shown: string, field: FieldRange, text: string): number[] {
   const subject = `${shown}, ${field.label}`
   if (text === '?' && (field === dayOfMonthField || field === dayOfWeekField)) return []
-  const items = text.split(',')
-  const values = items.flatMap((item) => itemValues(subject, field, item, items.length === 1))
+  const values = text.split(',').flatMap((item) => itemValues(subject, field, item))
   const repeated = values.find((value, index) => values.indexOf(value) !== index)
-  if (repeated !== undefined) throw refusal(subject, `"${text}" names the same ${field.label} more than once`)
-  return values
+  if (repeated !== undefined)
+    throw definitionRefusal(subject, `"${text}" names the same ${field.label} more than once`)
+  return values.toSorted((a, b) => a - b)
 }
 
-function itemValues(subject: string, field: FieldRange, item: string, alone: boolean): number[] {
+function itemValues(subject: string, field: FieldRange, item: string): number[] {
   if (item.startsWith('H')) {
-    throw refusal(subject, `"${item}" would be random and another in each process: write the value out`)
+    throw definitionRefusal(
+      subject,
+      `"${item}" would be random and another in each process: write the value out`,
+    )
   }
-  if (field === dayOfMonthField && item === 'L') return [last]
-  const [, weekday, nth] = field === dayOfWeekField ? (/^(\w+?)(?:L|#([1-5]))$/.exec(item) ?? []) : []
-  if (weekday !== undefined) {
-    if (nth !== undefined && !alone) {
-      throw refusal(subject, `"${item}" must stand alone: remove the other days`)
-    }
-    const day = fieldValue(subject, field, weekday)
-    return [nth === undefined ? last + day : day]
+  if (field === dayOfMonthField && item.toUpperCase() === 'L') return [lastDay]
+  const [, name, nth] = field === dayOfWeekField ? (/^(\w+?)(?:L|#([1-5]))$/i.exec(item) ?? []) : []
+  if (name !== undefined) {
+    const weekday = fieldValue(subject, field, name) % 7
+    return [nth === undefined ? lastWeekday(weekday) : nthWeekday(weekday, Number(nth))]
   }
   const [range = '', step, ...more] = item.split('/')
   const [low, high] = rangeBounds(subject, field, range, step !== undefined)
   const distance = step === undefined ? 1 : Number(step)
   if (more.length > 0 || (step !== undefined && !/^[1-9]\d*$/.test(step))) {
-    throw refusal(subject, `"${item}" has no valid step: expected a whole number from 1 after one "/"`)
+    throw definitionRefusal(
+      subject,
+      `"${item}" has no valid step: expected a whole number from 1 after one "/"`,
+    )
   }
   if (step !== undefined && distance > high - low) {
-    throw refusal(
+    throw definitionRefusal(
       subject,
       `step ${step} is beyond ${low}–${high}, so that only ${low} would fit: write ${low}, or use "every"`,
     )
@@ -175,18 +210,19 @@ function rangeBounds(subject: string, field: FieldRange, range: string, stepped:
   const highest = field === dayOfWeekField ? 6 : field.max
   if (range === '*') return [field.min, highest]
   const [start = '', end, ...more] = range.split('-')
-  if (more.length > 0) throw refusal(subject, `"${range}" is no range: expected two values, such as 1-5`)
+  if (more.length > 0)
+    throw definitionRefusal(subject, `"${range}" is no range: expected two values, such as 1-5`)
   const low = fieldValue(subject, field, start)
   if (end === undefined) return [low, stepped ? field.max : low]
   const high = fieldValue(subject, field, end)
   if (low <= high) return [low, high]
-  throw refusal(
+  throw definitionRefusal(
     subject,
-    `range "${range}" runs backwards: write "${span(low, highest)},${span(field.min, high)}" to go round the end`,
+    `range "${range}" runs backwards: write "${rangeText(low, highest)},${rangeText(field.min, high)}" to go round the end`,
   )
 }
 
-const span = (from: number, to: number) => (from === to ? `${from}` : `${from}-${to}`)
+const rangeText = (from: number, to: number) => (from === to ? `${from}` : `${from}-${to}`)
 
 function fieldValue(subject: string, field: FieldRange, text: string): number {
   const name = field.names.indexOf(text.toUpperCase())
@@ -194,8 +230,11 @@ function fieldValue(subject: string, field: FieldRange, text: string): number {
   if (/^\d{1,2}$/.test(text)) {
     const value = Number(text)
     if (value >= field.min && value <= field.max) return value
-    throw refusal(subject, `${text} is outside ${field.min}–${field.max}`)
+    throw definitionRefusal(subject, `${text} is outside ${field.min}–${field.max}`)
   }
   const names = field.names.length === 0 ? '' : ` or ${field.names[0]}–${field.names.at(-1)}`
-  throw refusal(subject, `"${text}" is not a value of this field: expected ${field.min}–${field.max}${names}`)
+  throw definitionRefusal(
+    subject,
+    `"${text}" is not a value of this field: expected ${field.min}–${field.max}${names}`,
+  )
 }

@@ -3,7 +3,8 @@ import * as z from 'zod/mini'
 import { DefinitionError } from '../errors.ts'
 import { checkOptions, intFrom, namePattern, nameRule, showValue } from '../options.ts'
 import type { CronFields } from './cron.ts'
-import type { AnyJob, PayloadInput } from './job.ts'
+import { asDefinitionError } from './definition-error.ts'
+import { isJob, type AnyJob, type PayloadInput } from './job.ts'
 import { makeRule, type ScheduleRule } from './rule.ts'
 
 export type { CronField, CronFields } from './cron.ts'
@@ -92,7 +93,6 @@ export interface Schedule<J extends AnyJob = AnyJob> {
 }
 
 const subjectOf = (name: unknown) => (typeof name === 'string' ? `Schedule "${name}"` : 'Schedule definition')
-const definitionError = (_: string, message: string) => new DefinitionError(message)
 
 const scheduleOptions = z.strictObject({
   name: z.string().check(z.regex(namePattern, `expected ${nameRule}`)),
@@ -134,7 +134,7 @@ const scheduleOptions = z.strictObject({
 export function defineSchedule<J extends AnyJob>(options: ScheduleOptions<J>): Schedule<J>
 export function defineSchedule(options: ScheduleOptions<AnyJob>): Schedule {
   const subject = subjectOf((options as { name?: unknown } | undefined)?.name)
-  const checked = checkOptions(subject, scheduleOptions, options, definitionError)
+  const checked = checkOptions(subject, scheduleOptions, options, asDefinitionError)
   const { job } = checked
   if (job.payload === undefined && checked.payload !== undefined) {
     throw new DefinitionError(
@@ -153,8 +153,4 @@ export function defineSchedule(options: ScheduleOptions<AnyJob>): Schedule {
     overlap: checked.overlap,
     rule: Object.freeze(makeRule(subject, checked)),
   })
-}
-
-function isJob(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'id' in value && typeof value.id === 'string'
 }

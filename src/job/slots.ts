@@ -1,6 +1,7 @@
 // Slots: the due instants of a schedule's rule, and which of them are to become tasks now.
-import { CronExpressionParser, type CronExpression } from 'cron-parser'
 import { defaults } from '../defaults.ts'
+import { nextTime, type CronTimes } from './cron-times.ts'
+import { parseCron } from './cron.ts'
 import type { ScheduleRule } from './rule.ts'
 import type { MissedPolicy } from './schedule.ts'
 
@@ -37,19 +38,17 @@ function* intervalSlots({ seconds, anchorSeconds = 0 }: EveryRule, after: number
   for (;;) yield (slot += stepMs)
 }
 
-// cron-parser never sees a zone: across changes of the clock it loses, doubles and refuses slots. It walks the wall
-// clock as if that were UTC, and the times it gives are mapped to instants here.
+// Times are found on the wall clock, which knows no zone, and mapped to instants here.
 function cronSlots({ cron, timeZone }: CronRule, after: number): Generator<number, never> {
-  const expression = parsed(cron)
-  const everyHour = expression.fields.hour.values.length === 24
-  return (everyHour ? realTimeSlots : wallClockSlots)(expression, timeZone, after)
+  const times = remembered(expressions, 200, cron, () => parseCron('Stored schedule rule', cron))
+  return (times.hours.length === 24 ? realTimeSlots : wallClockSlots)(times, timeZone, after)
 }
 
 /** Every instant whose wall-clock time fits: nothing for a skipped time, two slots for one that comes twice. */
-function* realTimeSlots(expression: CronExpression, zone: string, after: number): Generator<number, never> {
+function* realTimeSlots(times: CronTimes, zone: string, after: number): Generator<number, never> {
   for (;;) {
     const offset = offsetAt(zone, after + 1)
-    const slot = nextWall(expression, after + offset) - offset
+    const slot = nextWall(times, after + offset) - offset
     const change = firstChange(zone, after + 1, slot)
     if (change === undefined) yield (after = slot)
     else after = change - 1
@@ -57,10 +56,10 @@ function* realTimeSlots(expression: CronExpression, zone: string, after: number)
 }
 
 /** One slot for each wall-clock time that fits; the times of a gap share the instant after it. */
-function* wallClockSlots(expression: CronExpression, zone: string, after: number): Generator<number, never> {
+function* wallClockSlots(times: CronTimes, zone: string, after: number): Generator<number, never> {
   let wall = after + offsetAt(zone, after)
   for (;;) {
-    wall = nextWall(expression, wall)
+    wall = nextWall(times, wall)
     const slot = firstInstant(zone, wall)
     if (slot !== undefined && slot > after) yield (after = slot)
   }
@@ -105,10 +104,7 @@ interface Zone {
 }
 
 const zones = new Map<string, Zone>()
-const expressions = new Map<string, CronExpression>()
-
-const parsed = (cron: string) =>
-  remembered(expressions, 200, cron, () => CronExpressionParser.parse(cron, { tz: 'UTC' }))
+const expressions = new Map<string, CronTimes>()
 
 /** What to add to an instant to get the zone's wall clock, in milliseconds. */
 function offsetAt(timeZone: string, instant: number): number {
@@ -132,10 +128,11 @@ function formattedOffset(format: Intl.DateTimeFormat, instant: number): number {
   return sign === '-' ? -ms : ms
 }
 
-function nextWall(expression: CronExpression, wall: number): number {
-  // The parsed expression is shared, and an iterator: it is told where to go on from at each step.
-  expression.reset(new Date(wall))
-  return expression.next().getTime()
+function nextWall(times: CronTimes, wall: number): number {
+  const next = nextTime(times, wall)
+  // Every accepted expression fires: only the end of what a Date can hold has no next time.
+  if (next === undefined) throw new RangeError('There is no later slot that a Date can hold.')
+  return next
 }
 
 /** A map as a cache of at most `limit` entries; the oldest goes first. */

@@ -4,7 +4,9 @@ import type { ResolvedConfig } from '../config.ts'
 import { untilUncontended } from '../db/contended.ts'
 import { runStatement } from '../db/run.ts'
 import { PayloadError } from '../errors.ts'
+import { showValue } from '../options.ts'
 import { preparePayload } from '../job/prepare.ts'
+import { parseRule } from '../job/rule.ts'
 import type { Schedule } from '../job/schedule.ts'
 import { registerQueuesStatement } from '../store/queues.ts'
 import { readSyncReply, syncSchedulesStatement, type ScheduleRow, type SyncReply } from '../store/sync.ts'
@@ -54,7 +56,7 @@ export async function scheduleRow(
     queue,
     priority,
     maxAttempts,
-    rule: JSON.stringify(schedule.rule),
+    rule: JSON.stringify(parseRule(schedule.rule, `Schedule ${showValue(name)}`)),
     missed,
     overlap,
   }

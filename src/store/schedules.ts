@@ -4,7 +4,7 @@ import { decodePayload } from '../job/json.ts'
 import type { ScheduleRule } from '../job/rule.ts'
 import { epochMs, flag, integer, optionalInstant, optionalText, text } from './encode.ts'
 
-const list = `
+const listSchedules = `
 select s.name, s.app, s.job, s.payload, s.queue, s.priority, s.max_attempts, s.rule, s.missed, s.overlap, s.paused,
   ${epochMs('n.slot')} as next_ms, ${epochMs('izta.now()')} as now_ms
 from izta.schedule s
@@ -15,7 +15,7 @@ where $1::text is null or s.name = $1
 order by s.name`
 
 export const listSchedulesStatement = (name: string | undefined): Statement => ({
-  text: list,
+  text: listSchedules,
   values: [name ?? null],
 })
 
@@ -73,7 +73,7 @@ select exists (select from ${changed}) as changed,
   exists (select from seen) and not exists (select from locked) as contended`
 
 // Pauses: its tasks that never started go, and the cursor goes back to before the first of them.
-const pause = `${lockedIfAsSeen('not s.paused')}
+const pauseSchedule = `${lockedIfAsSeen('not s.paused')}
 paused as (
   update izta.schedule s set
     paused = true,
@@ -83,25 +83,25 @@ paused as (
   returning s.name)
 ${changeReply('paused')}`
 
-export const pauseScheduleStatement = (name: string): Statement => ({ text: pause, values: [name] })
+export const pauseScheduleStatement = (name: string): Statement => ({ text: pauseSchedule, values: [name] })
 
-const resume = `
+const resumeSchedule = `
 with resumed as (
   update izta.schedule set paused = false, plan_at = izta.now(), updated_at = izta.now()
   where name = $1::text and paused
   returning name)
 select exists (select from resumed) as changed, false as contended`
 
-export const resumeScheduleStatement = (name: string): Statement => ({ text: resume, values: [name] })
+export const resumeScheduleStatement = (name: string): Statement => ({ text: resumeSchedule, values: [name] })
 
 // Removes a schedule of the app (null: a dynamic one) and its tasks that never started.
-const remove = `${lockedIfAsSeen('s.app is not distinct from $2::text')}
+const removeSchedule = `${lockedIfAsSeen('s.app is not distinct from $2::text')}
 gone as (
   delete from izta.schedule s where s.name in (select l.name from locked l) returning s.name)
 ${changeReply('gone')}`
 
 export const removeScheduleStatement = (name: string, app: string | undefined): Statement => ({
-  text: remove,
+  text: removeSchedule,
   values: [name, app ?? null],
 })
 
@@ -117,7 +117,7 @@ export function readChangeReply(rows: readonly Row[]): ChangeReply {
 }
 
 // Makes one task of a schedule now, beside its slots, and marks its queue as woken.
-const trigger = `
+const triggerSchedule = `
 with made as (
   insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, schedule, created_at)
   select $2::uuid, s.queue, s.job, s.payload, s.priority, s.max_attempts, izta.now(), izta.now(), s.name, izta.now()
@@ -139,7 +139,7 @@ left join izta.queue q on q.name = s.queue
 where s.name = $1::text`
 
 export const triggerScheduleStatement = (name: string, id: string): Statement => ({
-  text: trigger,
+  text: triggerSchedule,
   values: [name, id],
 })
 

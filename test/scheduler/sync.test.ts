@@ -213,3 +213,17 @@ describe('definitions in code', () => {
     expect(await waiting).toMatchObject({ removed: ['schedule'] })
   })
 })
+
+test('a rule that no definition would accept is not stored', async () => {
+  const forged = { ...every(10), rule: { type: 'cron', cron: '0 0 31 2 *', timeZone: 'UTC' } } as Schedule
+  const refused = 'Schedule "schedule", cron "0 0 31 2 *": never fires: no such month has a day 31.'
+  await expect(make([forged]).sync()).rejects.toThrow(refused)
+  await expect(make([]).schedules.put(forged)).rejects.toMatchObject({ code: 'invalid-definition' })
+})
+
+test('another spelling of an expression is no change', async () => {
+  const cron = (text: string) => defineSchedule({ name: 'schedule', job, cron: text })
+  await make([cron('0 9 * * MON-FRI')]).sync()
+  expect(await make([cron('00 09 ? * 1,2,3,4,5')]).sync()).toMatchObject({ written: [] })
+  expect(await make([cron('0 9 * * 1-6')]).sync()).toMatchObject({ written: ['schedule'] })
+})
