@@ -1,4 +1,4 @@
-// The enqueue function: takes tasks by direct invoke or Function URL.
+// The enqueue function: takes tasks by invoke, over HTTP, from SQS and EventBridge.
 import { createEnqueueHandler } from '../src/aws/lambda.ts'
 import { openIzta } from './izta.ts'
 import { jobs } from './jobs/index.ts'

@@ -1,57 +1,55 @@
-// The enqueue function: the same request by direct invoke or as the POST of a Function URL.
+// The enqueue function: takes tasks from whatever may invoke it, and answers in the way that this one reads.
 import * as z from 'zod/mini'
-import { configOf, type Configured } from '../config.ts'
+import { configOf, type Configured, type ResolvedConfig } from '../config.ts'
+import { IztaError } from '../errors.ts'
 import { checkOptions } from '../options.ts'
-import { enqueueRequest, refuse, type EnqueueAnswer } from './enqueue-request.ts'
+import { readJson, refuse, type EnqueueAnswer, type Refused } from './enqueue-answer.ts'
+import { enqueueBatch, type EnqueueBatchAnswer } from './enqueue-batch.ts'
+import { readEvent } from './enqueue-event.ts'
+import type { EnqueueHttpResponse, HttpRequest } from './enqueue-http.ts'
+import { enqueueRequest } from './enqueue-request.ts'
 import { runInvocation, type InvocationContext } from './invocation.ts'
 
 /** What `createEnqueueHandler` takes. */
 export interface EnqueueHandlerOptions {
   readonly izta: Configured
-  /** The path that takes requests over HTTP; any other is answered with 404. @default '/' */
+  /**
+   * The path that takes requests over HTTP; any other is answered with 404.
+   * @default '/' where everything arrives (Function URL, catch-all route), else whatever the API or load balancer routes here
+   */
   readonly path?: string
 }
 
-/** What a Function URL or an HTTP API answers with (payload format 2.0). */
-export interface EnqueueHttpResponse {
-  readonly statusCode: number
-  readonly headers: Readonly<Record<string, string>>
-  /** JSON: the `EnqueueAnswer` without its status code. */
-  readonly body: string
-}
-
-/** Never throws: what is wrong stands in the answer. */
+/**
+ * The answer has the shape that the sender of the event reads. A sender that reads none gets a rejection for what was
+ * not stored, so that Lambda repeats the event and keeps it as a dead letter at last.
+ */
 export type EnqueueHandler = (
   event: unknown,
   context?: InvocationContext,
-) => Promise<EnqueueAnswer | EnqueueHttpResponse>
-
-/** What Lambda takes in a request: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html */
-export const bodyLimitBytes = 6 * 1024 * 1024
+) => Promise<EnqueueAnswer | EnqueueHttpResponse | EnqueueBatchAnswer>
 
 const enqueueHandlerOptions = z.strictObject({
   izta: z.custom<Configured>().check(z.describe('what createIzta returns')),
-  path: z._default(z.string().check(z.startsWith('/'), z.describe('a path that starts with /')), '/'),
-})
-
-/** The parts of payload format 2.0 that count here. */
-const httpEvent = z.object({
-  rawPath: z.catch(z.string(), '/'),
-  requestContext: z.object({ http: z.object({ method: z.string() }) }),
-  body: z.catch(z.string(), ''),
-  isBase64Encoded: z.catch(z.boolean(), false),
+  path: z.optional(z.string().check(z.startsWith('/'), z.describe('a path that starts with /'))),
 })
 
 /**
- * The handler that takes tasks: `{ tasks: [{ job, payload, options }] }`, by direct invoke or as the body of a POST.
- * `job` is a job's id; options are those of `izta.enqueue`, with `runAt` as ISO 8601 text. All tasks are stored, or
- * none. Repeating a request makes no second task where each has its `id`.
+ * The handler that takes tasks as `{ tasks: [{ job, payload, options }] }`. `job` is a job's id; options are those of
+ * `izta.enqueue`, with `runAt` as ISO 8601 text. All tasks of a request are stored, or none. Repeating a request makes
+ * no second task where each has its `id`; tasks of asynchronous events have one even if they bring none.
  *
- * Answers `{ tasks: [{ id, created }] }` with 202, else `{ error: { code, message, retryable, issues } }` with 400
- * (not JSON, wrong shape), 404, 405, 413 (too large), 422 (unknown job, payload or option refused) or 503 (database).
- * A direct invoke gets the same object with `statusCode` in it.
+ * - **HTTP** (Function URL, HTTP API, REST API, load balancer): the request is the body of a POST. Answers
+ *   `{ tasks: [{ id, created }] }` with 202, else `{ error: { code, message, retryable, issues } }` with 400 (not JSON,
+ *   wrong shape), 404, 405, 413 (too large), 422 (unknown job, payload or option refused), 500 or 503 (database).
+ * - **SQS**: the request is the body of each message. Answers `batchItemFailures`, which the event source mapping must
+ *   be told to read; throws when all have failed.
+ * - **Any other invocation**, asynchronous ones included: the request is the event, or the `detail` of an EventBridge
+ *   event. Throws for whatever was not stored. With `onError: 'answer'` beside `tasks`, as `izta/remote` sends, it
+ *   answers what HTTP does, with `statusCode`, and throws nothing: only for callers that wait for the answer.
  *
  * @throws {OptionError} when an option is unknown or wrong.
+ * @throws {IztaError} from the handler: `unknown-event`, or the code of the refusal.
  *
  * @example
  * ```ts
@@ -61,46 +59,41 @@ const httpEvent = z.object({
 export function createEnqueueHandler(options: EnqueueHandlerOptions): EnqueueHandler {
   const { izta, path } = checkOptions('createEnqueueHandler', enqueueHandlerOptions, options)
   const config = configOf(izta)
-  const answer = async (event: unknown): Promise<EnqueueAnswer | EnqueueHttpResponse> => {
-    const request = httpEvent.safeParse(event)
-    if (!request.success) return enqueueRequest(config, event)
-    const { rawPath, requestContext, body, isBase64Encoded } = request.data
-    if (rawPath !== path) return httpResponse(refuse(404, 'not-found', `Nothing is here: POST to ${path}.`))
-    if (requestContext.http.method !== 'POST') {
-      return httpResponse(refuse(405, 'method-not-allowed', 'Only POST is allowed here.'), { allow: 'POST' })
-    }
-    const read = readBody(isBase64Encoded ? Buffer.from(body, 'base64') : Buffer.from(body))
-    return httpResponse('error' in read ? read : await enqueueRequest(config, read.value))
-  }
-  return (event, context) => runInvocation(context, undefined, () => answer(event))
+  return (event, context) =>
+    runInvocation(context, undefined, async () => {
+      const read = readEvent(event, context)
+      if (read.kind === 'http') return answerHttp(config, read, path)
+      if (read.kind === 'batch') return enqueueBatch(config, read)
+      const answer = await enqueueRequest(config, read.body, read.ids)
+      if (read.onError === 'throw' && 'error' in answer) throw errorOf(answer)
+      return answer
+    })
 }
 
-const decoder = new TextDecoder('utf-8', { fatal: true })
-
-function readBody(bytes: Buffer): ReturnType<typeof refuse> | { readonly value: unknown } {
-  if (bytes.length > bodyLimitBytes) {
-    const message = `The body is above the limit of ${bodyLimitBytes} bytes: split the tasks, or pass references.`
-    return refuse(413, 'body-too-large', message)
+async function answerHttp(
+  config: ResolvedConfig,
+  request: HttpRequest,
+  path: string | undefined,
+): Promise<EnqueueHttpResponse> {
+  const expected = path ?? (request.isRouted ? request.path : '/')
+  if (request.path !== expected) {
+    return request.respond(refuse(404, 'not-found', `Nothing is here: POST to ${expected}.`))
   }
-  try {
-    return { value: JSON.parse(decoder.decode(bytes)) as unknown }
-  } catch (error) {
-    const what = error instanceof SyntaxError ? 'JSON' : 'UTF-8 text'
-    return refuse(
-      400,
-      'invalid-json',
-      `The body is not ${what}: send { "tasks": [{ "job": …, "payload": … }] }.`,
+  if (request.method !== 'POST') {
+    return request.respond(refuse(405, 'method-not-allowed', 'Only POST is allowed here.'), { allow: 'POST' })
+  }
+  const read = readJson(request.body)
+  return request.respond('error' in read ? read : await enqueueRequest(config, read.value))
+}
+
+const toldIssues = 5
+
+/** The refusal as an error, whose message Lambda logs and puts into the dead letter. */
+function errorOf({ error: { code, message, retryable, issues } }: Refused): IztaError {
+  const told = issues
+    .slice(0, toldIssues)
+    .map(({ index, path, message: text }) =>
+      [index, path, text].filter((part) => part !== undefined).join(' '),
     )
-  }
-}
-
-function httpResponse(
-  { statusCode, ...body }: EnqueueAnswer,
-  headers: Record<string, string> = {},
-): EnqueueHttpResponse {
-  return {
-    statusCode,
-    headers: { 'content-type': 'application/json', ...headers },
-    body: JSON.stringify(body),
-  }
+  return new IztaError(code, [message, ...told].join('\n'), { retryable })
 }

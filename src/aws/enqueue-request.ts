@@ -8,45 +8,16 @@ import { defaults } from '../defaults.ts'
 import { IztaError, type OptionError, type PayloadError } from '../errors.ts'
 import type { EnqueueOptions } from '../job/context.ts'
 import { checkOptions, showValue } from '../options.ts'
+import {
+  listed,
+  listedIssues,
+  refuse,
+  shapeIssuesOf,
+  type EnqueueAnswer,
+  type EnqueueIssue,
+  type Refused,
+} from './enqueue-answer.ts'
 import { enqueueOptionsSchema, preparePayload, prepareTask, type PreparedTask } from '../job/prepare.ts'
-
-/** One thing that is wrong with a request. */
-export interface EnqueueIssue {
-  /** Position in `tasks`, from 0; absent when the request as a whole is meant. */
-  readonly index?: number
-  /** Dotted path inside the task, for example `payload.numerator` or `options.priority`; `''` for all of it. */
-  readonly path: string
-  readonly code: string
-  readonly message: string
-}
-
-/** What became of a request. Messages name no host, statement or stack. */
-export type EnqueueAnswer =
-  | {
-      readonly statusCode: 202
-      readonly tasks: readonly { readonly id: string; readonly created: boolean }[]
-    }
-  | {
-      readonly statusCode: 400 | 404 | 405 | 413 | 422 | 500 | 503
-      readonly error: {
-        readonly code: string
-        readonly message: string
-        /** Whether the same request, with the same ids, can succeed later. */
-        readonly retryable: boolean
-        readonly issues: readonly EnqueueIssue[]
-      }
-    }
-
-type Refused = Exclude<EnqueueAnswer, { statusCode: 202 }>
-
-export function refuse(
-  statusCode: Refused['statusCode'],
-  code: string,
-  message: string,
-  { issues = [], retryable = false }: { issues?: readonly EnqueueIssue[]; retryable?: boolean } = {},
-): Refused {
-  return { statusCode, error: { code, message, retryable, issues } }
-}
 
 const plainObject = z.custom<Record<string, unknown>>(
   (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
@@ -61,30 +32,36 @@ const requestSchema = z.strictObject({
 
 type RequestedTask = z.output<typeof requestSchema>['tasks'][number]
 
+/** Gives each task of a request its id. */
+export type TaskIds = (index: number) => string
+
 /** zod/mini has no words of its own. */
 const words = { error: en().localeError }
 
 const shape = '{ tasks: [{ job, payload, options }] }'
-
-/** An answer that lists more would be larger than Lambda carries, and nobody would read it. */
-const listedIssues = 1000
-
-/** What a caller wrote may be as long as the request; with the largest there are it must fit an answer. */
-const shorten = (text: string) => (text.length > 300 ? `${text.slice(0, 299)}…` : text)
-
-const listed = (issues: readonly EnqueueIssue[]): EnqueueIssue[] =>
-  issues
-    .slice(0, listedIssues)
-    .map((issue) => ({ ...issue, path: shorten(issue.path), message: shorten(issue.message) }))
 
 const countTasks = (body: unknown): number =>
   typeof body === 'object' && body !== null && 'tasks' in body && Array.isArray(body.tasks)
     ? body.tasks.length
     : 0
 
-/** Never throws. */
-export async function enqueueRequest(config: ResolvedConfig, body: unknown): Promise<EnqueueAnswer> {
-  try {
+/** Never throws. `ids` gives the tasks that bring no id theirs. */
+export async function enqueueRequest(
+  config: ResolvedConfig,
+  body: unknown,
+  ids?: TaskIds,
+): Promise<EnqueueAnswer> {
+  const prepared = await prepareRequest(config, body, ids)
+  return 'error' in prepared ? prepared : insertRequest(config, prepared)
+}
+
+/** The tasks of a request, or the answer that lists everything that is wrong with it. Never throws. */
+export function prepareRequest(
+  config: ResolvedConfig,
+  body: unknown,
+  ids?: TaskIds,
+): Promise<readonly PreparedTask[] | Refused> {
+  return orInternal(config, async () => {
     const count = countTasks(body)
     // First of all: what a schema says of each of a million things takes longer than a function may.
     if (count > defaults.tasksPerCall) {
@@ -96,9 +73,21 @@ export async function enqueueRequest(config: ResolvedConfig, body: unknown): Pro
       const issues = shapeIssuesOf(parsed.error.issues)
       return refuse(400, 'invalid-request', `The request is not of the shape ${shape}.`, { issues })
     }
-    const prepared = await prepareAll(config, parsed.data.tasks)
-    if ('error' in prepared) return prepared
-    return await insert(config, prepared)
+    return prepareAll(config, parsed.data.tasks, ids)
+  })
+}
+
+/** Inserts what `prepareRequest` has prepared. Never throws. */
+export function insertRequest(
+  config: ResolvedConfig,
+  prepared: readonly PreparedTask[],
+): Promise<EnqueueAnswer> {
+  return orInternal(config, () => insert(config, prepared))
+}
+
+async function orInternal<T>(config: ResolvedConfig, work: () => Promise<T>): Promise<T | Refused> {
+  try {
+    return await work()
   } catch (error) {
     config.log.error('the enqueue handler failed', { error })
     return refuse(500, 'internal', 'The request failed for a reason that the log of the function tells.')
@@ -131,12 +120,14 @@ async function insert(config: ResolvedConfig, prepared: readonly PreparedTask[])
 async function prepareAll(
   config: ResolvedConfig,
   requested: readonly RequestedTask[],
+  ids: TaskIds | undefined,
 ): Promise<readonly PreparedTask[] | Refused> {
   const found = repeatedIds(requested)
   const prepared = await Promise.all(
-    requested.map(async (task, index) =>
-      found.length < listedIssues ? prepareOne(config, task, index, found) : undefined,
-    ),
+    requested.map(async (task, index) => {
+      if (found.length >= listedIssues) return undefined
+      return prepareOne(config, withId(task, ids, index), index, found)
+    }),
   )
   if (found.length === 0) return prepared.flatMap((task) => task ?? [])
   const issues = listed(found.toSorted((one, other) => (one.index ?? 0) - (other.index ?? 0)))
@@ -146,6 +137,9 @@ async function prepareAll(
   if (first === undefined) return refuse(413, 'payload-too-large', message, { issues })
   return refuse(422, first.code, message, { issues })
 }
+
+const withId = (task: RequestedTask, ids: TaskIds | undefined, index: number): RequestedTask =>
+  ids === undefined ? task : { ...task, options: { id: ids(index), ...task.options } }
 
 /** The task; or nothing, with everything that is wrong with it added to what was found. */
 async function prepareOne(
@@ -232,31 +226,4 @@ function repeatedIds(requested: readonly RequestedTask[]): EnqueueIssue[] {
     const message = `tasks[${index}]: option "id": ${showValue(id)} stands at index ${first} already: give each task its own id.`
     return [{ index, path: 'options.id', code: 'invalid-option', message }]
   })
-}
-
-/** As many as an answer lists. */
-function shapeIssuesOf(issues: readonly z.core.$ZodIssue[]): EnqueueIssue[] {
-  const found: EnqueueIssue[] = []
-  for (const issue of issues) {
-    if (found.length >= listedIssues) break
-    found.push(...shapeIssues(issue))
-  }
-  return listed(found)
-}
-
-/** zod's words for a request of the wrong shape. */
-function shapeIssues(issue: z.core.$ZodIssue): EnqueueIssue[] {
-  const [list, index, ...rest] = issue.path
-  const inTask = list === 'tasks' && typeof index === 'number'
-  const path = (inTask ? rest : issue.path).map(String)
-  const position = inTask ? { index } : {}
-  if (issue.code !== 'unrecognized_keys') {
-    return [{ ...position, path: path.join('.'), code: 'invalid-shape', message: issue.message }]
-  }
-  return issue.keys.slice(0, listedIssues).map((key) => ({
-    ...position,
-    path: [...path, key].join('.'),
-    code: 'unknown-property',
-    message: `unknown property ${showValue(key)}`,
-  }))
 }

@@ -1,16 +1,13 @@
 // `izta/lambda`: the handlers of the three functions, wakes by invocation, and a database whose URL is a secret.
 export { alarmWake, type AlarmWakeOptions } from './alarm-wake.ts'
 export { AwsError, type AwsCredentials, type AwsOptions } from './api.ts'
-export {
-  createEnqueueHandler,
-  type EnqueueHandler,
-  type EnqueueHandlerOptions,
-  type EnqueueHttpResponse,
-} from './enqueue-handler.ts'
+export { createEnqueueHandler, type EnqueueHandler, type EnqueueHandlerOptions } from './enqueue-handler.ts'
+export type { EnqueueAnswer, EnqueueIssue } from './enqueue-answer.ts'
+export type { EnqueueBatchAnswer } from './enqueue-batch.ts'
+export type { EnqueueHttpResponse } from './enqueue-http.ts'
 export { invokeWake, type InvokeWakeOptions } from './invoke-wake.ts'
 export { rdsToken, type RdsConnection, type RdsTokenOptions } from './rds-token.ts'
 export { secretDatabase, type SecretDatabaseOptions } from './secret.ts'
-export type { EnqueueAnswer, EnqueueIssue } from './enqueue-request.ts'
 export {
   createRunnerHandler,
   type RunnerEvent,

@@ -3,24 +3,15 @@ import * as z from 'zod/mini'
 import { backoffMs, pause, systemClock } from '../clock.ts'
 import type { EnqueueItem } from '../client/enqueue.ts'
 import { defaults } from '../defaults.ts'
-import {
-  DatabaseAccessError,
-  DatabaseError,
-  DatabaseUnreachableError,
-  DefinitionError,
-  IztaError,
-  NotMigratedError,
-  OptionError,
-  PayloadError,
-  SchemaTooNewError,
-  UnknownJobError,
-  type InputIssue,
-} from '../errors.ts'
+import { DefinitionError, IztaError, OptionError, UnknownJobError } from '../errors.ts'
 import type { EnqueueOptions, EnqueueArguments } from '../job/context.ts'
 import { isJob, type AnyJob, type PayloadInput } from '../job/job.ts'
 import { checkOptions, numberFrom } from '../options.ts'
 import { type NewTask, prepareTask } from '../job/prepare.ts'
 import { createAwsApi, type AwsAnswer, type AwsApi, type AwsCredentials, type AwsOptions } from './api.ts'
+import { readAnswer, type RemotelyEnqueued } from './remote-answer.ts'
+
+export type { RemotelyEnqueued }
 
 /** What `createRemoteIzta` takes: the enqueue function's name or its URL, and the jobs. */
 export interface RemoteIztaOptions extends AwsOptions {
@@ -37,14 +28,6 @@ export interface RemoteIztaOptions extends AwsOptions {
   timeoutSeconds?: number | undefined
   /** Replaces the signed calls, in tests. */
   api?: AwsApi | undefined
-}
-
-/** What became of an enqueue through the function. */
-export interface RemotelyEnqueued {
-  /** The task's id; of the unfinished task that holds the key, when `created` is false. */
-  readonly id: string
-  /** False when a task with this id exists or existed, or its key is held: then nothing was stored. */
-  readonly created: boolean
 }
 
 /** The enqueueing half of `Izta`. */
@@ -122,7 +105,7 @@ export function createRemoteIzta(options: RemoteIztaOptions): RemoteIzta {
   const region = checked.region ?? regionOf(functionName ?? url)
   const api = checked.api ?? createAwsApi({ ...checked, region })
 
-  function send(body: unknown): Promise<AwsAnswer> {
+  function send(body: object): Promise<AwsAnswer> {
     const common = { service: 'lambda', method: 'POST', body, timeoutSeconds, attempts: 1 } as const
     if (url !== undefined) {
       const { origin, pathname, search } = new URL(url)
@@ -131,6 +114,7 @@ export function createRemoteIzta(options: RemoteIztaOptions): RemoteIzta {
     }
     return api({
       ...common,
+      body: { ...body, onError: 'answer' },
       path: `/2015-03-31/functions/${encodeURIComponent(functionName ?? '')}/invocations`,
       headers: { 'x-amz-invocation-type': 'RequestResponse' },
     })
@@ -209,86 +193,6 @@ async function sendRepeatedly(send: () => Promise<AwsAnswer>) {
     }
     await pause(systemClock, backoffMs(attempt, remotePauses))
   }
-}
-
-const answerSchema = z.object({ tasks: z.array(z.object({ id: z.string(), created: z.boolean() })) })
-const refusalSchema = z.object({
-  error: z.object({
-    code: z.string(),
-    message: z.string(),
-    retryable: z._default(z.boolean(), false),
-    issues: z._default(
-      z.array(
-        z.object({ index: z.optional(z.int()), path: z.string(), code: z.string(), message: z.string() }),
-      ),
-      [],
-    ),
-  }),
-})
-type Refusal = z.output<typeof refusalSchema>['error']
-
-function readAnswer({ status, body }: AwsAnswer): readonly RemotelyEnqueued[] {
-  const answer = answerSchema.safeParse(body)
-  if (answer.success) return answer.data.tasks
-  const refusal = refusalSchema.safeParse(body)
-  if (refusal.success) throw errorOf(refusal.data.error)
-  throw new IztaError(
-    'unexpected-answer',
-    `What answered with ${status} is no enqueue function of izta: see that functionName or url names it.`,
-  )
-}
-
-/** The class that the same mistake has when the database is used directly. */
-function errorOf({ code, message, retryable, issues }: Refusal): IztaError {
-  const issue = issues.find((candidate) => candidate.code === code)
-  const details = issues.map(({ index, path, message: text }) => `${index ?? ''} ${path}: ${text}`.trim())
-  const full = [message, ...details.slice(0, 5)].join('\n')
-  switch (code) {
-    case 'payload-refused':
-    case 'payload-not-json':
-    case 'payload-too-large':
-      return new PayloadError(code, full, issues.map(payloadIssue), { index: issue?.index })
-    case 'invalid-option':
-      return new OptionError(issue?.path.replace(/^options\./, '') ?? '', full, issue?.index)
-    case 'unknown-job':
-      return new UnknownJobError(/"([^"]+)"/.exec(issue?.message ?? '')?.[1] ?? '', full)
-    case 'database-unreachable':
-      return new DatabaseUnreachableError(code, full, { retryable, outcome: 'unknown' })
-    case 'database-secret':
-      // What keeps the secret gave no answer.
-      if (retryable) return new DatabaseUnreachableError(code, full, { retryable })
-      return new DatabaseAccessError(code, full, { retryable })
-    case 'database-access':
-    case 'database-disabled':
-    case 'database-tls':
-    case 'database-token':
-      return new DatabaseAccessError(code, full, { retryable })
-    case 'not-migrated':
-      return new NotMigratedError(code, full, { retryable })
-    case 'schema-too-new':
-      return new SchemaTooNewError(code, full, { retryable })
-    case 'busy':
-    case 'data-refused':
-    case 'database-closed':
-    case 'database-error':
-    case 'deadlock':
-    case 'lock-timeout':
-    case 'read-only':
-    case 'reply-too-large':
-    case 'serialization':
-    case 'stale-session':
-    case 'statement-timeout':
-    case 'system-error':
-      return new DatabaseError(code, full, { retryable })
-    default:
-      return new IztaError(code, full, { retryable })
-  }
-}
-
-/** The function tells paths from the task, errors tell them from the payload. */
-function payloadIssue({ index, path, code, message }: Refusal['issues'][number]): InputIssue {
-  const inPayload = path.replace(/^payload\.?/, '')
-  return { ...(index === undefined ? {} : { index }), path: inPayload, code, message }
 }
 
 /** `arn:aws:lambda:REGION:…` or `https://ID.lambda-url.REGION.on.aws/`. */

@@ -1,7 +1,8 @@
 // An HTTP address for the enqueue handler, in place of its Function URL.
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { bodyLimitBytes, type EnqueueHandler } from '../aws/enqueue-handler.ts'
+import { bodyLimitBytes } from '../aws/enqueue-answer.ts'
+import type { EnqueueHandler } from '../aws/enqueue-handler.ts'
 import { IztaError, readableMessage } from '../errors.ts'
 import type { Logger } from '../observe/log.ts'
 
@@ -65,7 +66,7 @@ async function answer(
     body: body.toString('base64'),
     isBase64Encoded: true,
   })
-  if (!('headers' in answered)) throw new TypeError('The enqueue handler did not answer over HTTP.')
+  if (!('body' in answered)) throw new TypeError('The enqueue handler did not answer over HTTP.')
   // What was too large has not been read to its end.
   const connection = body.length > bodyLimitBytes ? { connection: 'close' } : {}
   response.writeHead(answered.statusCode, { ...answered.headers, ...connection }).end(answered.body)

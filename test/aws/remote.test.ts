@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { createIzta, defineJob, type Logger } from 'izta'
-import { createEnqueueHandler } from 'izta/lambda'
+import { createEnqueueHandler, type EnqueueAnswer, type EnqueueHttpResponse } from 'izta/lambda'
 import { afterAll, beforeEach, expect, expectTypeOf, test } from 'vitest'
 import * as z from 'zod'
 import { createRemoteIzta } from '../../src/aws/remote.ts'
@@ -42,7 +42,7 @@ const server = createServer((request, response) => {
     const event = isInvoke
       ? JSON.parse(body)
       : { rawPath: request.url, requestContext: { http: { method: request.method } }, body }
-    const answer = await handler(event)
+    const answer = (await handler(event)) as EnqueueAnswer | EnqueueHttpResponse
     if (mishap === 'lose the answer') return request.socket.destroy()
     if (isInvoke) return response.end(JSON.stringify(answer))
     return response.writeHead(answer.statusCode).end('body' in answer ? answer.body : '')

@@ -10,7 +10,7 @@ const numbers = defineJob({ id: 'numbers', payload: z.array(z.number()), run: ()
 const log = { debug() {}, info() {}, warn() {}, error() {} }
 const handler = createEnqueueHandler({ izta: createIzta({ database, jobs: [numbers], log }) })
 
-const invoke = async (event: unknown) => (await handler(event)) as EnqueueAnswer
+const invoke = async (event: object) => (await handler({ ...event, onError: 'answer' })) as EnqueueAnswer
 const errorOf = (answer: EnqueueAnswer) => ('error' in answer ? answer.error : expect.fail('accepted'))
 
 test('more tasks than a request may have are counted, not looked at', async () => {

@@ -6,7 +6,7 @@ import type { Pool } from 'pg'
 import * as z from 'zod'
 import { createEnqueueHandler } from '../../src/aws/enqueue-handler.ts'
 import type { Database } from '../../src/db/database.ts'
-import { createIzta, defineJob } from '../../src/index.ts'
+import { createIzta, defineJob, IztaError } from '../../src/index.ts'
 import { encodeJson } from '../../src/job/json.ts'
 import { drain } from '../../src/testing/drain.ts'
 import { bodies, type Body } from './bodies.ts'
@@ -80,10 +80,14 @@ export async function fuzz({ database, pool, seed, count, portion, log }: FuzzOp
     const violated = (what: string) => violations.push(`request ${index} of seed ${seed} (${kind}): ${what}`)
     const startedAtMs = performance.now()
     const before = process.threadCpuUsage()
-    const answer = await handler(event).catch((thrown: unknown) => {
-      violated(`the handler threw ${String(thrown)}`)
-      return undefined
-    })
+    const isObject = typeof event === 'object' && event !== null && !Array.isArray(event)
+    const answer = await handler(isObject ? { ...event, onError: 'answer' } : event).catch(
+      (thrown: unknown) => {
+        if (!isObject && IztaError.is(thrown) && thrown.code === 'unknown-event') return undefined
+        violated(`the handler threw ${String(thrown)}`)
+        return undefined
+      },
+    )
     const tookMs = performance.now() - startedAtMs
     const { user, system } = process.threadCpuUsage(before)
     const busyMs = (user + system) / 1000
@@ -92,6 +96,7 @@ export async function fuzz({ database, pool, seed, count, portion, log }: FuzzOp
     if (busyMs > longestBusyMs) violated(`was busy for ${Math.round(busyMs)} ms`)
     if (tookMs > longestCallMs) violated(`took ${Math.round(tookMs)} ms`)
     if (answer === undefined) return
+    if (!('statusCode' in answer)) return void violated('was taken for messages of a queue')
     const text = 'body' in answer ? answer.body : JSON.stringify(answer)
     const parsed = JSON.parse(text) as { tasks?: { id: string; created: boolean }[] }
     answers[answer.statusCode] = (answers[answer.statusCode] ?? 0) + 1

@@ -174,6 +174,7 @@ for (const [name, template] of Object.entries({ prod, dev, sleepy })) {
     expect(alarms).toEqual({
       ...Object.fromEntries(ofFunctions),
       [`${stack}-dead-letters`]: `NumberOfMessagesSent ${above} 1`,
+      [`${stack}-enqueue-dead-letters`]: `ApproximateNumberOfMessagesVisible ${above} 1`,
       [`${stack}-scheduler-oldest-due`]: `AllOldestDueAge ${above} 900`,
       [`${stack}-scheduler-queues-without-runner`]: `QueuesWithoutRunner ${above} 1`,
       ...(template === sleepy ? {} : { [`${stack}-ticks`]: 'Ticks LessThanThreshold 1' }),
@@ -189,15 +190,15 @@ for (const [name, template] of Object.entries({ prod, dev, sleepy })) {
     const counts = Object.fromEntries([...types].map(([type, found]) => [type, found.length]))
     expect(counts).toEqual({
       'AWS::Lambda::Function': 4,
-      'AWS::Lambda::EventInvokeConfig': 3,
+      'AWS::Lambda::EventInvokeConfig': 4,
       'AWS::Lambda::Url': 1,
       'AWS::Scheduler::ScheduleGroup': 1,
       'AWS::Scheduler::Schedule': 1,
       'AWS::IAM::Role': 5,
       ...(template === sleepy ? { 'AWS::IAM::Policy': 2 } : {}),
       'AWS::Logs::LogGroup': 4,
-      'AWS::CloudWatch::Alarm': template === sleepy ? 15 : 16,
-      'AWS::SQS::Queue': 1,
+      'AWS::CloudWatch::Alarm': template === sleepy ? 16 : 17,
+      'AWS::SQS::Queue': 2,
       // Where osls puts the bundles.
       'AWS::S3::Bucket': 1,
       'AWS::S3::BucketPolicy': 1,
@@ -207,22 +208,30 @@ for (const [name, template] of Object.entries({ prod, dev, sleepy })) {
 
 test('every alarm tells all topics, when it begins and when it ends', () => {
   const alarms = ofType(rds, 'AWS::CloudWatch::Alarm')
-  expect(alarms).toHaveLength(16)
+  expect(alarms).toHaveLength(17)
   for (const [, { Properties }] of alarms)
     expect(Properties).toMatchObject({ AlarmActions: topics, OKActions: topics })
   expect(prod['TickAlarm']?.Properties).toMatchObject({ AlarmActions: [], OKActions: [] })
 })
 
-/** Of asynchronous invocations: retries and seconds, the same for all functions that have them. */
-function retriesOf(template: Record<string, Resource>, functionId: string): unknown[] {
+/** Of asynchronous invocations: retries and seconds; what fails at last is kept in the queue. */
+function retriesOf(
+  template: Record<string, Resource>,
+  functionId: string,
+  queue = 'DeadLetterQueue',
+): unknown[] {
   const { Properties } = template[`${functionId}LambdaEvConf`] as Resource
   expect(Properties['DestinationConfig']).toEqual({
-    OnFailure: { Destination: { 'Fn::GetAtt': ['DeadLetterQueue', 'Arn'] } },
+    OnFailure: { Destination: { 'Fn::GetAtt': [queue, 'Arn'] } },
   })
   return [Properties['MaximumRetryAttempts'], Properties['MaximumEventAgeInSeconds']]
 }
 
 for (const [name, template] of Object.entries({ prod, dev })) {
+  test(`${name}: what was not enqueued is repeated for long, and kept in a queue of its own`, () => {
+    expect(retriesOf(template, 'Enqueue', 'EnqueueDeadLetterQueue')).toEqual([2, 21_600])
+  })
+
   test(`${name}: failed ticks and wakes are not repeated but kept, with an alarm`, () => {
     for (const id of ['Runner', 'FeedsRunner', 'Scheduler']) expect(retriesOf(template, id)).toEqual([0, 60])
     expect(template['TickSchedule']?.Properties).toMatchObject({
@@ -274,7 +283,10 @@ const shared = (logGroup: string) => [
 
 test('each role may do exactly this', () => {
   const sendDeadLetters = 'sqs:SendMessage DeadLetterQueue.Arn'
-  expect(abilities(prod, 'EnqueueRole')).toEqual(shared('EnqueueLogGroup'))
+  expect(abilities(prod, 'EnqueueRole')).toEqual([
+    ...shared('EnqueueLogGroup'),
+    'sqs:SendMessage EnqueueDeadLetterQueue.Arn',
+  ])
   expect(abilities(prod, 'RunnerRole')).toEqual([...shared('RunnerLogGroup'), sendDeadLetters])
   expect(abilities(prod, 'FeedsRunnerRole')).toEqual([...shared('FeedsRunnerLogGroup'), sendDeadLetters])
   expect(abilities(prod, 'SchedulerRole')).toEqual([...shared('SchedulerLogGroup'), sendDeadLetters])

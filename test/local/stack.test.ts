@@ -209,7 +209,7 @@ describe('a runner in a process of its own', () => {
     await writeFile(
       file,
       `import { createRunnerHandler } from '${source('aws/lambda.ts')}'
-       import { environment } from '${source('config.ts')}'
+       import { environment } from '${source('environment.ts')}'
        import { createIzta, defineJob } from '${source('index.ts')}'
        import { pgDatabase } from '${source('adapters/pg.ts')}'
        const visit = defineJob({ id: 'visit', async run(_, { losses }) {
