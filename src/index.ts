@@ -30,6 +30,7 @@ export {
   defineJob,
   implementJob,
   type AnyJob,
+  type DefinedJob,
   type ErrorOutput,
   type Handler,
   type Job,
@@ -39,6 +40,7 @@ export {
   type ResultOutput,
   type RetentionOptions,
 } from './job/job.ts'
+export type { JsonValue } from './job/json-types.ts'
 export type { BackoffOptions } from './job/retry.ts'
 export {
   defineSchedule,

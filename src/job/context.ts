@@ -1,5 +1,6 @@
 // What a handler is given beside its payload.
-import type { AnyJob, PayloadInput, Schema, SchemaInput } from './definition.ts'
+import type { AnyJob, PayloadInput, Schema, SchemaInput, SchemaOutput } from './definition.ts'
+import type { ProducedFor } from './json-types.ts'
 import type { Logger } from '../observe/log.ts'
 
 /** Facts about the task that runs. */
@@ -56,7 +57,7 @@ export type EnqueueArguments<J extends AnyJob, O = EnqueueOptions> =
     : [payload: PayloadInput<J>, options?: O]
 
 /** What `ctx.fail` takes: the declared error's input, or a reason in words where the job declares none. */
-export type FailArgument<E> = E extends Schema ? SchemaInput<E> : string | Error
+export type FailArgument<E> = E extends Schema ? ProducedFor<SchemaInput<E>, SchemaOutput<E>> : string | Error
 
 /** What a handler is given beside its payload. */
 export interface JobContext<E = undefined> {

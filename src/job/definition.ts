@@ -1,5 +1,6 @@
 // What callers know of a job: its identity, schemas and defaults, and the types that follow from them.
 import type { StandardSchemaV1 } from '@standard-schema/spec'
+import type { PayloadOf } from './json-types.ts'
 import type { Backoff } from './retry.ts'
 
 /** Any schema of the Standard Schema family: zod, Valibot, ArkType and others (https://standardschema.dev). */
@@ -37,8 +38,8 @@ export interface JobDefinition<
 // oxlint-disable-next-line typescript/no-explicit-any -- schemas are invariant: only `any` accepts every job
 export type AnyJob = JobDefinition<any, any, any>
 
-/** What `enqueue` takes for a job: the input of its payload schema. */
-export type PayloadInput<J extends AnyJob> = SchemaInput<J['payload']>
+/** What `enqueue` takes for a job: the input of its payload schema, with `JsonValue` in place of `unknown`. */
+export type PayloadInput<J extends AnyJob> = PayloadOf<SchemaInput<J['payload']>>
 /** What a finished task's `result` is: the output of the result schema. */
 export type ResultOutput<J extends AnyJob> = SchemaOutput<J['result']>
 /** What a failed task's `error` is: the output of the error schema. */

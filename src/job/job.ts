@@ -1,12 +1,12 @@
 // Jobs: the definition of a kind of work, its schemas, handler and defaults.
-import type { StandardSchemaV1 } from '@standard-schema/spec'
 import * as z from 'zod/mini'
 import { defaults } from '../defaults.ts'
 import { DefinitionError } from '../errors.ts'
 import { checkOptions, intFrom, nameSchema, numberFrom, showValue } from '../options.ts'
 import { backoffSchema, type BackoffOptions } from './retry.ts'
 import type { JobContext } from './context.ts'
-import type { AnyJob, JobDefinition, Schema, SchemaOutput } from './definition.ts'
+import type { AnyJob, JobDefinition, Schema, SchemaInput, SchemaOutput } from './definition.ts'
+import type { OutputCheck, PayloadCheck, ProducedFor } from './json-types.ts'
 
 export type {
   AnyJob,
@@ -30,11 +30,12 @@ export interface RetentionOptions {
   finished?: 'none' | undefined
 }
 
-/** What `defineJob` takes, beside the handler. */
+/** Options of `defineJob`. `H` is the type of the handler, `unknown` without one. */
 export interface JobOptions<
   P extends Schema | undefined,
   R extends Schema | undefined,
   E extends Schema | undefined,
+  H = unknown,
 > {
   /**
    * The job's identity, stored in every row of it: a UUID or a readable name, 1 to 100 of A–Z a–z 0–9 . _ : -.
@@ -44,14 +45,17 @@ export interface JobOptions<
   /** For people, in logs and lists. @default the id */
   name?: string | undefined
   /**
-   * Schema of the payload. Its input is checked and stored by enqueue; its output reaches `run`, checked again.
-   * Without one the job has no payload.
+   * Schema of the payload. Its input is checked and stored by enqueue, so it must be JSON; its output, of any type,
+   * reaches `run`, checked again. Without one the job has no payload.
    */
-  payload?: P | undefined
-  /** Schema of the result: checked when the handler returns, stored, typed when read. Without one nothing is stored. */
-  result?: R | undefined
-  /** Schema of the declared error that `ctx.fail` takes: checked, stored, typed when read. */
-  error?: E | undefined
+  payload?: (P & PayloadCheck<SchemaInput<P>>) | undefined
+  /**
+   * Schema of the result. The handler returns its input, of any type; its output is stored and read back, so it must be
+   * JSON. Without one nothing is stored.
+   */
+  result?: (R & OutputCheck<SchemaOutput<R>, 'result'>) | undefined
+  /** Schema of the declared error. `ctx.fail` takes its input; its output is stored and read back, so it must be JSON. */
+  error?: (E & OutputCheck<SchemaOutput<E>, 'error'>) | undefined
   /** @default 'default' */
   queue?: string | undefined
   /** 0 (first) to 9 (last). @default 5 */
@@ -70,16 +74,35 @@ export interface JobOptions<
   backoff?: BackoffOptions | undefined
   /** @default finished 7 days, failed and cancelled 30 days */
   retention?: RetentionOptions | undefined
+  /** The work. Without it the job is a definition, which `implementJob` completes elsewhere. */
+  run?: (NoInfer<Handler<P, R, E>> & H) | undefined
 }
 
-/** What a handler may return: the result schema's input, or anything when there is none (it is not stored). */
-export type HandlerResult<R> = R extends Schema ? StandardSchemaV1.InferInput<R> : unknown
+/**
+ * What a handler returns: the input of the result schema, or anything when there is none (it is not stored).
+ *
+ * Nothing but `any` lets the compiler skip the returned type, so that a job may return `ctx.enqueue(itself, …)`.
+ */
+// oxlint-disable-next-line typescript/no-explicit-any -- see above
+export type HandlerResult<R> = R extends Schema ? ProducedFor<SchemaInput<R>, SchemaOutput<R>> : any
 
-/** The work of a job. Called with the payload schema's output, checked anew at every run. */
+/** The work of a job. Called with the payload schema's output, checked again at every run. */
 export type Handler<P, R, E> = (
   payload: SchemaOutput<P>,
   ctx: JobContext<E>,
 ) => HandlerResult<R> | Promise<HandlerResult<R>>
+
+/** What `defineJob` returns: a job with its handler, or a definition where there is none. */
+export type DefinedJob<
+  P extends Schema | undefined,
+  R extends Schema | undefined,
+  E extends Schema | undefined,
+  H,
+> = unknown extends H
+  ? JobDefinition<P, R, E>
+  : [H] extends [undefined]
+    ? JobDefinition<P, R, E>
+    : Job<P, R, E>
 
 /** A job that can be run. */
 export interface Job<
@@ -143,18 +166,13 @@ const secondsPerDay = 86_400
  * })
  * ```
  */
-// Of a call that fits none TypeScript tells what is wrong with the last: most mistakes are made in a handler.
 export function defineJob<
   P extends Schema | undefined = undefined,
   R extends Schema | undefined = undefined,
   E extends Schema | undefined = undefined,
->(options: JobOptions<P, R, E> & { run?: undefined }): JobDefinition<P, R, E>
-export function defineJob<
-  P extends Schema | undefined = undefined,
-  R extends Schema | undefined = undefined,
-  E extends Schema | undefined = undefined,
->(options: JobOptions<P, R, E> & { run: Handler<P, R, E> }): Job<P, R, E>
-export function defineJob(options: JobOptions<Schema, Schema, Schema> & { run?: unknown }): AnyJob {
+  H = unknown,
+>(options: JobOptions<P, R, E, H>): DefinedJob<P, R, E, H>
+export function defineJob(options: JobOptions<Schema, Schema, Schema>): AnyJob {
   const what = `Job ${typeof options?.id === 'string' ? `"${options.id}"` : 'definition'}`
   const checked = checkOptions(what, jobOptions, options, (_, message) => new DefinitionError(message))
   for (const role of ['payload', 'result', 'error'] as const) {

@@ -1,38 +1,40 @@
-// Strict JSON: what cannot be stored and read back as it was is refused, with its path, before anything is sent.
+// Strict JSON: a value that cannot be stored and read back as it was is refused, with its path, before it is sent.
 import { defaults } from '../defaults.ts'
 import { type InputIssue, readableMessage } from '../errors.ts'
 import { showValue } from '../options.ts'
 
 export type Encoded =
-  | { readonly ok: true; readonly text: string; readonly bytes: number }
+  | {
+      readonly ok: true
+      readonly text: string
+      readonly bytes: number
+      /** Whether the value has properties that are undefined, which the text leaves out. */
+      readonly isShortened: boolean
+    }
   | {
       readonly ok: false
       readonly code: 'payload-not-json' | 'payload-too-large'
       readonly issue: InputIssue
     }
 
-export interface EncodeOptions {
-  readonly limitBytes: number
-  /**
-   * What becomes of `{ a: undefined }`: refused where the caller can still mend it (payloads), left out where the
-   * work has been done already (results).
-   */
-  readonly undefinedProperties: 'refuse' | 'omit'
-}
-
 /**
- * Encodes a value as JSON text that Postgres' `json` type stores verbatim. Only -0 comes back changed, as 0.
- * Never recurses, so that deep values do not depend on how much of the stack is left.
+ * Encodes a value as JSON text that Postgres' `json` type stores verbatim. Properties that are undefined are left out;
+ * apart from them only -0 comes back changed, as 0. Never recurses, so that deep values do not depend on how much of
+ * the stack is left.
  */
-export function encodeJson(value: unknown, { limitBytes, undefinedProperties }: EncodeOptions): Encoded {
-  let problem: Problem | undefined
+export function encodeJson(value: unknown, limitBytes: number): Encoded {
+  let found: Found
   let text = ''
   try {
-    problem = findProblem(value, undefinedProperties === 'omit', limitBytes)
-    if (problem === undefined) text = stringify(value)
+    found = inspect(value, limitBytes)
+    if (found.problem === undefined) text = stringify(value)
   } catch (error) {
-    problem = { path: [], message: `cannot be read: ${readableMessage(error)}` }
+    found = {
+      problem: { path: [], message: `cannot be read: ${readableMessage(error)}` },
+      isShortened: false,
+    }
   }
+  const { problem, isShortened } = found
   if (problem === tooMany) return tooLarge('more than', limitBytes, limitBytes)
   if (problem !== undefined) {
     const message = `${problem.path.length === 0 ? 'the value' : `"${shown(problem.path)}"`} ${problem.message}`
@@ -43,7 +45,7 @@ export function encodeJson(value: unknown, { limitBytes, undefinedProperties }: 
     }
   }
   const bytes = Buffer.byteLength(text)
-  return bytes > limitBytes ? tooLarge('', bytes, limitBytes) : { ok: true, text, bytes }
+  return bytes > limitBytes ? tooLarge('', bytes, limitBytes) : { ok: true, text, bytes, isShortened }
 }
 
 function tooLarge(about: string, bytes: number, limitBytes: number): Encoded {
@@ -54,6 +56,11 @@ function tooLarge(about: string, bytes: number, limitBytes: number): Encoded {
 interface Problem {
   readonly path: readonly (string | number)[]
   readonly message: string
+}
+
+interface Found {
+  readonly problem: Problem | undefined
+  readonly isShortened: boolean
 }
 
 /** Each value takes a byte at least: counting them ends the walk of what would be too large anyway. */
@@ -76,25 +83,28 @@ function open(container: object): Open {
 
 const keyAt = ({ keys }: Open, index: number) => keys?.[index] ?? index
 
-function findProblem(root: unknown, omitUndefined: boolean, limitValues: number): Problem | undefined {
+function inspect(root: unknown, limitValues: number): Found {
   const ancestors: Open[] = []
   const path = () => ancestors.map((one) => keyAt(one, one.next - 1))
+  const refuse = (problem: Problem): Found => ({ problem, isShortened })
+  let isShortened = false
   let values = 0
   let value = root
   try {
     for (;;) {
-      if (++values > limitValues) return tooMany
-      const isOmitted = omitUndefined && value === undefined && ancestors.at(-1)?.keys !== undefined
-      const message = isOmitted ? undefined : refusalOf(value)
-      if (message !== undefined) return { path: path(), message }
+      if (++values > limitValues) return refuse(tooMany)
+      const isLeftOut = value === undefined && ancestors.at(-1)?.keys !== undefined
+      isShortened ||= isLeftOut
+      const message = isLeftOut ? undefined : refusalOf(value)
+      if (message !== undefined) return refuse({ path: path(), message })
       if (typeof value === 'object' && value !== null) {
         // A cycle is met again at every depth; looking for it at some is enough.
         const isTooDeep = ancestors.length >= defaults.nestingLimit
         if ((isTooDeep || ancestors.length % 64 === 63) && ancestors.some((one) => one.container === value)) {
-          return cycle([...ancestors, open(value)])
+          return refuse(cycle([...ancestors, open(value)]))
         }
         if (isTooDeep) {
-          return { path: path(), message: `is nested deeper than ${defaults.nestingLimit} levels` }
+          return refuse({ path: path(), message: `is nested deeper than ${defaults.nestingLimit} levels` })
         }
         ancestors.push(open(value))
       }
@@ -103,11 +113,11 @@ function findProblem(root: unknown, omitUndefined: boolean, limitValues: number)
         ancestors.pop()
         parent = ancestors.at(-1)
       }
-      if (parent === undefined) return undefined
+      if (parent === undefined) return { problem: undefined, isShortened }
       value = Reflect.get(parent.container, keyAt(parent, parent.next++))
     }
   } catch (error) {
-    return { path: path(), message: `cannot be read: ${readableMessage(error)}` }
+    return refuse({ path: path(), message: `cannot be read: ${readableMessage(error)}` })
   }
 }
 

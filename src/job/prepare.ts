@@ -7,6 +7,7 @@ import type { EnqueueOptions } from './context.ts'
 import type { AnyJob, Schema } from './job.ts'
 import { encodeJson, undefinedText } from './json.ts'
 import { describeIssues, validate, type Validated } from './validate.ts'
+import { withoutUndefined } from './without-undefined.ts'
 import { checkOptions, intFrom, nameSchema, numberFrom, showValue } from '../options.ts'
 
 /** Any UUID, of whatever version. */
@@ -141,17 +142,16 @@ export function preparePayload(
       },
     ])
   }
-  // What is not JSON is told first: schemas say less helpful things of it, or nothing.
-  const encoded =
-    payload === undefined
-      ? undefined
-      : encodeJson(payload, { limitBytes: limits.payloadLimitBytes, undefinedProperties: 'refuse' })
+  // JSON is checked first: schemas say less helpful things of other values, or nothing.
+  const encoded = payload === undefined ? undefined : encodeJson(payload, limits.payloadLimitBytes)
   if (encoded?.ok === false) throw refusal(job, index, encoded.code, [encoded.issue])
   const accept = (result: Validated): string => {
     if (!result.ok) throw refusal(job, index, 'payload-refused', result.issues)
     return encoded?.text ?? undefinedText
   }
-  const validated = validate(job.payload as Schema | undefined, payload)
+  // The schema sees the value as it is stored and as every run will see it again.
+  const stored = encoded?.isShortened === true ? withoutUndefined(payload) : payload
+  const validated = validate(job.payload as Schema | undefined, stored)
   return validated instanceof Promise ? validated.then(accept) : accept(validated)
 }
 

@@ -2,6 +2,7 @@
 import { type InputIssue, readableMessage } from '../errors.ts'
 import type { Schema } from './job.ts'
 import { showValue, valueAt } from '../options.ts'
+import { withoutUndefined } from './without-undefined.ts'
 
 export type Validated =
   | { readonly ok: true; readonly value: unknown }
@@ -18,6 +19,17 @@ export function validate(schema: Schema | undefined, value: unknown): Validated 
   } catch (error) {
     return refuse(error)
   }
+}
+
+/**
+ * Validates a result or a declared error. Properties that are undefined count as left out where the schema wants them
+ * so: some schemas tell the two apart, and the type of an optional property usually does not.
+ */
+export async function validateProduced(schema: Schema | undefined, value: unknown): Promise<Validated> {
+  const validated = await validate(schema, value)
+  if (validated.ok) return validated
+  const rest = withoutUndefined(value)
+  return rest === value ? validated : validate(schema, rest)
 }
 
 /** Of a long list that is all wrong the first say enough; each is put into words, stored and sent. */

@@ -6,7 +6,7 @@ import { IztaError } from '../errors.ts'
 import type { FailOptions } from '../job/context.ts'
 import type { AnyJob, Job } from '../job/job.ts'
 import { decodePayload, encodeJson } from '../job/json.ts'
-import { describeIssues, validate } from '../job/validate.ts'
+import { describeIssues, validate, validateProduced } from '../job/validate.ts'
 import { withFacts, type Logger } from '../observe/log.ts'
 import { checkOptions, numberFrom } from '../options.ts'
 import { prepareTask, type Prepared } from '../job/prepare.ts'
@@ -199,11 +199,11 @@ async function readResult(job: Job, returned: unknown, limitBytes: number): Prom
     ok: false,
     failure: { code: 'result-refused', class: 'ResultError', message },
   })
-  const checked = await validate(job.result, returned)
+  const checked = await validateProduced(job.result, returned)
   if (!checked.ok)
     return refuse(`The result does not fit the job's schema: ${describeIssues(checked.issues)}`)
   if (checked.value === undefined) return noResult
-  const encoded = encodeJson(checked.value, { limitBytes, undefinedProperties: 'omit' })
+  const encoded = encodeJson(checked.value, limitBytes)
   return encoded.ok
     ? { ok: true, text: encoded.text }
     : refuse(`The result cannot be stored: ${encoded.issue.message}`)

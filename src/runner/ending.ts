@@ -2,7 +2,7 @@
 import type { FailOptions } from '../job/context.ts'
 import type { Job } from '../job/job.ts'
 import { encodeJson } from '../job/json.ts'
-import { describeIssues, validate } from '../job/validate.ts'
+import { describeIssues, validateProduced } from '../job/validate.ts'
 import { readableMessage } from '../errors.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import { describeThrown, failed, settle, type Ended, type Failure } from './outcome.ts'
@@ -76,11 +76,13 @@ async function describeDeclared(job: Job, declared: Declared, limitBytes: number
     const thrown = declared.error instanceof Error ? declared.error : declared
     return { ...describeThrown(thrown), ...declared.options, code: 'declared' }
   }
-  const checked = await validate(job.error, declared.error)
+  const checked = await validateProduced(job.error, declared.error)
   if (!checked.ok) {
     return refuse(`The declared error does not fit the job's error schema: ${describeIssues(checked.issues)}`)
   }
-  const encoded = encodeJson(checked.value, { limitBytes, undefinedProperties: 'omit' })
+  const failure: Failure = { ...describeThrown(declared), ...declared.options, code: 'declared' }
+  if (checked.value === undefined) return failure
+  const encoded = encodeJson(checked.value, limitBytes)
   if (!encoded.ok) return refuse(`The declared error cannot be stored: ${encoded.issue.message}`)
-  return { ...describeThrown(declared), ...declared.options, code: 'declared', declared: encoded.text }
+  return { ...failure, declared: encoded.text }
 }

@@ -307,7 +307,7 @@ describe('a bulk enqueue', () => {
       'Task 1: Payload of job "divide" refused: "numerator": Invalid input: expected number, received string; got "x".',
     ],
     [
-      () => izta.enqueueMany([[sweep], [note, 1], [note, [0, 5n]]]),
+      () => izta.enqueueMany([[sweep], [note, 1], [note, [0, 5n as never]]]),
       'Task 2: Payload of job "note" refused: "1" is the bigint 5n, which JSON cannot hold: pass a string.',
     ],
     [

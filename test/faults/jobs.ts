@@ -9,7 +9,7 @@ const common = {
   timeoutSeconds: 1,
   maxAttempts: 3,
   backoff: { firstSeconds: 0.1, maxSeconds: 0.5 },
-  result: z.unknown(),
+  result: z.any(),
 } as const
 
 const block = (ms: number) => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)

@@ -180,7 +180,7 @@ function textOf(payload: unknown): string {
   try {
     return JSON.stringify(payload) ?? 'undefined'
   } catch {
-    const encoded = encodeJson(payload, { limitBytes: Infinity, undefinedProperties: 'refuse' })
+    const encoded = encodeJson(payload, Infinity)
     return encoded.ok ? encoded.text : encoded.code
   }
 }

@@ -117,7 +117,7 @@ test('a life of tasks that fail in every way logs no payload, result, declared e
       payload: z.unknown(),
       error: z.unknown(),
       maxAttempts: 1,
-      run: (given, ctx) => ctx.fail(given),
+      run: (given, ctx) => ctx.fail(given as string),
     }),
     defineJob({
       id: 'answers',

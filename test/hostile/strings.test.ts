@@ -43,7 +43,7 @@ const nasty = [
   '',
 ]
 
-const echo = defineJob({ id: 'echo', payload: z.unknown(), result: z.unknown(), run: (payload) => payload })
+const echo = defineJob({ id: 'echo', payload: z.any(), result: z.any(), run: (payload): unknown => payload })
 const izta = createIzta({ database, jobs: [echo], log, clock })
 
 /** Resolves to what came of it; fails for any error that tells of more than a value that is refused. */

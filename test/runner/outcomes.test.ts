@@ -30,7 +30,7 @@ function instance(run: Handler, options: { result?: z.ZodType; maxAttempts?: num
     error: shortage,
     backoff,
     maxAttempts: options.maxAttempts ?? 3,
-    run: (_payload, ctx) => run(ctx),
+    run: (_payload, ctx) => run(ctx) as never,
   })
   return { job, izta: createIzta({ database, jobs: [job], clock, log }) }
 }
