@@ -20,6 +20,8 @@ create table izta.schedule (
   paused boolean not null default false,
   made_until timestamptz not null,
   plan_at timestamptz not null,            -- when the next slots must be made
+  -- When they were made last: tasks of later slots whose time has passed before the next time were made ahead.
+  planned_at timestamptz not null default '-infinity',
   created_at timestamptz not null,
   updated_at timestamptz not null,
   constraint schedule_pkey primary key (name),

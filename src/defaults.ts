@@ -67,6 +67,8 @@ export const defaults = {
     aheadSeconds: 120,
     /** A process that ticks compares its definitions with the stored ones so often. */
     syncSeconds: 600,
+    /** A tick that comes this long after it was due ends an outage: slots that passed meanwhile were missed. */
+    lateSeconds: 360,
   },
   prune: { rows: 5000 },
   /** How long the bare row of a task with `finished: 'none'` still stops a repeated enqueue. */

@@ -65,6 +65,7 @@ create table izta.schedule (
   paused boolean not null default false,
   made_until timestamp with time zone not null,
   plan_at timestamp with time zone not null,
+  planned_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
   created_at timestamp with time zone not null,
   updated_at timestamp with time zone not null,
   constraint schedule_pkey PRIMARY KEY (name),

@@ -156,6 +156,8 @@ export interface SlotsToPlan {
   readonly missed: MissedPolicy
   /** Every slot up to this instant has been dealt with. */
   readonly madeUntil: Date
+  /** Whether this planning was due so long ago that there was an outage. */
+  readonly isLate: boolean
   readonly now: Date
   /** Future slots are made into tasks so long ahead, and at least the next one always. @default 120 */
   readonly aheadSeconds?: number
@@ -168,6 +170,11 @@ export interface SlotPlan {
   readonly missedSlots: number
   /** How many of the counted missed slots make no task. */
   readonly droppedSlots: number
+  /**
+   * How many tasks of slots that were made ahead and have passed may wait on, the latest of them; undefined: all, since
+   * nothing was missed.
+   */
+  readonly waitingKept: number | undefined
   /** The new cursor: never earlier than the old one. */
   readonly madeUntil: Date
   /** When planning makes something new again; always later than `now`. */
@@ -207,12 +214,14 @@ export function planSlots({
   rule,
   missed,
   madeUntil,
+  isLate,
   now,
   aheadSeconds = defaults.schedule.aheadSeconds,
 }: SlotsToPlan): SlotPlan {
   const aheadMs = aheadSeconds * 1000
+  const limit = { once: 1, skip: 0, all: missedLimit }[missed]
   const past = latestSlots(rule, madeUntil, now, missedLimit + 1)
-  const kept = past.slice(Math.max(0, past.length - { once: 1, skip: 0, all: missedLimit }[missed]))
+  const kept = past.slice(Math.max(0, past.length - limit))
   const horizon = later(new Date(now.getTime() + aheadMs), nextSlot(rule, now))
   const future = slotsBetween(rule, later(madeUntil, now), horizon, Infinity)
   const cursor = future.at(-1) ?? madeUntil
@@ -221,6 +230,8 @@ export function planSlots({
     slots: [...kept, ...future],
     missedSlots: past.length,
     droppedSlots: past.length - kept.length,
+    // Of several slots that passed at once "once" runs the latest, be they late or not.
+    waitingKept: isLate || (missed === 'once' && past.length > 0) ? limit - kept.length : undefined,
     madeUntil: cursor,
     planAt: new Date(Math.min(cursor.getTime(), following.getTime() - aheadMs)),
   }

@@ -124,10 +124,12 @@ class ServerRunner implements Runner {
       if (queues.length === 0 || queue === anyQueue || queues.includes(queue)) this.#recheck()
     }
     this.#unsubscribe = config.wakes.subscribe({ wake })
-    this.#startTerm()
+    if (options.scheduler) this.#startTick()
+    // After an outage the tick decides which slots are too late to run: it comes before the first claim.
+    if (this.#ticking === undefined) this.#startTerm()
+    else void this.#ticking.then(() => this.#isStopping || this.#startTerm())
     this.#stopListening = config.wakes.listen(wake)
     this.#after(options.pollSeconds * 1000, () => this.#poll())
-    if (options.scheduler) this.#startTick()
   }
 
   [Symbol.asyncDispose](): Promise<void> {

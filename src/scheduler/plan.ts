@@ -7,10 +7,11 @@ import { parseRule } from '../job/rule.ts'
 import { planSlots } from '../job/slots.ts'
 import {
   planStatement,
-  readMade,
+  readPlanned,
   readToPlan,
   toPlanStatement,
   type PlannableSchedule,
+  type PlanReply,
   type SchedulePlan,
 } from '../store/slots.ts'
 
@@ -28,17 +29,17 @@ export async function planSchedules(config: ResolvedConfig): Promise<number> {
     const plans = page.flatMap((schedule) => planOf(schedule, config))
     const planned =
       plans.length === 0
-        ? new Map<string, number>()
-        : readMade(await runStatement(config, planStatement(plans)))
+        ? new Map<string, PlanReply>()
+        : readPlanned(await runStatement(config, planStatement(plans)))
     for (const { name, missed, droppedSlots, lateMs } of plans) {
       // Another tick may have planned it meanwhile, and speaks for it then.
-      const tasks = planned.get(name)
-      if (tasks === undefined) continue
-      made += tasks
-      dropped += droppedSlots
+      const reply = planned.get(name)
+      if (reply === undefined) continue
+      const left = droppedSlots + reply.dropped
+      made += reply.made
+      dropped += left
       lagMs = Math.max(lagMs, lateMs)
-      if (droppedSlots > 0)
-        config.log.info('missed slots make no task', { schedule: name, missed, dropped: droppedSlots })
+      if (left > 0) config.log.info('missed slots make no task', { schedule: name, missed, dropped: left })
     }
     lastName = page.at(-1)?.name ?? ''
   } while (page.length === schedulesPerPlan)
@@ -55,14 +56,22 @@ type Planned = SchedulePlan & {
 
 /** Nothing for a row that cannot be read: it must not stop the others. */
 function planOf(
-  { name, hash, rule, missed, madeUntil, now }: PlannableSchedule,
+  { name, hash, rule, missed, madeUntil, isLate, now }: PlannableSchedule,
   config: ResolvedConfig,
 ): Planned[] {
   try {
-    const { slots, droppedSlots, ...plan } = planSlots({ rule: parseRule(rule), missed, madeUntil, now })
+    const { slots, droppedSlots, ...plan } = planSlots({
+      rule: parseRule(rule),
+      missed,
+      madeUntil,
+      isLate,
+      now,
+    })
     const tasks = slots.map((slot) => ({ id: uuidv7(), slot }))
     const lateMs = Math.max(0, now.getTime() - (slots[0] ?? now).getTime())
-    return [{ name, hash, missed, droppedSlots, lateMs, wasMadeUntil: madeUntil, tasks, ...plan }]
+    return [
+      { name, hash, missed, droppedSlots, lateMs, wasMadeUntil: madeUntil, plannedAt: now, tasks, ...plan },
+    ]
   } catch (error) {
     config.log.error('a schedule could not be planned', { schedule: name, error: readableMessage(error) })
     return []

@@ -8,7 +8,7 @@ import {
   resumeScheduleStatement,
   triggerScheduleStatement,
 } from '../../src/store/schedules.ts'
-import { planStatement, readMade, readToPlan, toPlanStatement } from '../../src/store/slots.ts'
+import { planStatement, readPlanned, readToPlan, toPlanStatement } from '../../src/store/slots.ts'
 import { newTask } from '../store/statements.ts'
 import { isolations, isolationTester, type Call, type Found } from './interleaving.ts'
 
@@ -19,7 +19,7 @@ const firstSlot = Date.parse('2040-01-01T00:00:00Z')
 async function tick(database: Database): Promise<number> {
   const [schedule] = readToPlan(await database.query(toPlanStatement(10, '')))
   if (schedule === undefined) return 0
-  const { name, hash, madeUntil } = schedule
+  const { name, hash, madeUntil, now } = schedule
   const until = new Date(madeUntil.getTime() + 2 * minuteMs)
   const slots = [new Date(madeUntil.getTime() + minuteMs), until]
   const plan = {
@@ -28,9 +28,11 @@ async function tick(database: Database): Promise<number> {
     wasMadeUntil: madeUntil,
     madeUntil: until,
     planAt: until,
+    plannedAt: now,
+    waitingKept: undefined,
     tasks: slots.map((slot) => ({ id: newTask().id, slot })),
   }
-  return readMade(await database.query(planStatement([plan]))).get(name) ?? 0
+  return readPlanned(await database.query(planStatement([plan]))).get(name)?.made ?? 0
 }
 
 /** Until it met nobody, as the client does; what is left of that to a new transaction stays undone here. */

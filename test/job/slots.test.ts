@@ -525,7 +525,7 @@ const times = (slots: readonly Date[]) => slots.map((slot) => slot.toISOString()
 const minutely = cronRule('* * * * *')
 const hourly = cronRule('0 * * * *')
 const plan = (rule: ScheduleRule, madeUntil: Date, now: Date, missed: 'once' | 'skip' | 'all' = 'once') =>
-  planSlots({ rule, missed, madeUntil, now })
+  planSlots({ rule, missed, madeUntil, isLate: false, now })
 
 describe('planning', () => {
   test('makes every slot of the next 120 seconds', () => {
@@ -540,13 +540,20 @@ describe('planning', () => {
       slots: [at('13:00:00')],
       missedSlots: 0,
       droppedSlots: 0,
+      waitingKept: undefined,
       madeUntil: at('13:00:00'),
       planAt: at('13:00:00'),
     })
   })
 
   test('goes further ahead when told to', () => {
-    const options = { rule: hourly, missed: 'once', madeUntil: at('12:00:00'), now: at('12:00:00') } as const
+    const options = {
+      rule: hourly,
+      missed: 'once',
+      madeUntil: at('12:00:00'),
+      isLate: false,
+      now: at('12:00:00'),
+    } as const
     expect(planSlots({ ...options, aheadSeconds: 7200 })).toMatchObject({
       slots: [at('13:00:00'), at('14:00:00')],
       planAt: at('13:00:00'),
@@ -567,6 +574,23 @@ describe('planning', () => {
     expect(result).toMatchObject({ missedSlots: 3, droppedSlots, madeUntil: at('16:00:00') })
   })
 
+  test.each([
+    ['once', '12:10', 0, 1],
+    ['skip', '12:10', 0, 0],
+    ['all', '12:10', 0, 100],
+    ['once', '14:10', 2, 0],
+    ['skip', '14:10', 2, 0],
+    ['all', '14:10', 2, 98],
+  ] as const)(
+    'under %s at %s, in an outage, %i further slots were missed and %i tasks made ahead stay',
+    (missed, time, missedSlots, waitingKept) => {
+      const options = { rule: hourly, missed, madeUntil: at('12:00:00'), now: at(`${time}:00`) }
+      expect(planSlots({ ...options, isLate: true })).toMatchObject({ missedSlots, waitingKept })
+      const punctual = planSlots({ ...options, isLate: false })
+      expect(punctual.waitingKept).toBe(missed === 'once' && missedSlots > 0 ? 0 : undefined)
+    },
+  )
+
   test('a slot that is due this instant counts as missed, one that was made does not', () => {
     expect(plan(hourly, at('12:30:00'), at('13:00:00'), 'all')).toMatchObject({ missedSlots: 1 })
     expect(plan(hourly, at('13:00:00'), at('13:00:00'), 'all')).toMatchObject({ missedSlots: 0 })
@@ -577,6 +601,7 @@ describe('planning', () => {
       slots: [],
       missedSlots: 0,
       droppedSlots: 0,
+      waitingKept: undefined,
       madeUntil: at('15:00:00'),
       planAt: at('15:00:00'),
     })
@@ -647,11 +672,22 @@ describe('planning', () => {
         fc.double({ min: 0, max: 1, noNaN: true }),
         (input, age, part) => {
           const { now } = input
-          const made = planSlots({ ...input, madeUntil: new Date(now.getTime() - age) })
+          const made = planSlots({ ...input, isLate: false, madeUntil: new Date(now.getTime() - age) })
           expect(made.planAt.getTime()).toBeGreaterThan(now.getTime())
           const again = (instant: number) =>
-            planSlots({ ...input, madeUntil: made.madeUntil, now: new Date(instant) })
-          expect(again(now.getTime())).toEqual({ ...made, slots: [], missedSlots: 0, droppedSlots: 0 })
+            planSlots({
+              ...input,
+              madeUntil: made.madeUntil,
+              isLate: false,
+              now: new Date(instant),
+            })
+          expect(again(now.getTime())).toEqual({
+            ...made,
+            slots: [],
+            missedSlots: 0,
+            droppedSlots: 0,
+            waitingKept: undefined,
+          })
           const waiting = made.planAt.getTime() - 1 - now.getTime()
           expect(again(now.getTime() + Math.floor(waiting * part)).slots).toEqual([])
           expect(again(made.planAt.getTime()).slots).not.toEqual([])
@@ -672,7 +708,13 @@ describe('planning', () => {
         let dropped = 0
         for (const wait of waits) {
           now += wait
-          const step = planSlots({ ...input, missed: 'all', madeUntil: cursor, now: new Date(now) })
+          const step = planSlots({
+            ...input,
+            missed: 'all',
+            madeUntil: cursor,
+            isLate: false,
+            now: new Date(now),
+          })
           made.push(...step.slots)
           dropped += step.droppedSlots
           cursor = step.madeUntil

@@ -16,6 +16,10 @@ interface ModelSchedule {
   paused: boolean
   /** Slots up to this instant have been dealt with. */
   madeUntil: number
+  /** When the next tick is to plan it. */
+  planAt: number
+  /** When a tick has planned it last. */
+  plannedAt: number
 }
 
 interface ModelTask {
@@ -27,6 +31,7 @@ interface ModelTask {
 }
 
 const aheadMs = 120_000
+const lateMs = 360_000
 
 /** What docs/schedules.md promises, for rules of `every`, whose slots are counted from the epoch. */
 class Model {
@@ -41,11 +46,18 @@ class Model {
   put(name: string, seconds: number, missed: Missed): void {
     const known = this.schedules.get(name)
     if (known === undefined) {
-      this.schedules.set(name, { seconds, missed, paused: false, madeUntil: this.now })
+      this.schedules.set(name, {
+        seconds,
+        missed,
+        paused: false,
+        madeUntil: this.now,
+        planAt: this.now,
+        plannedAt: -Infinity,
+      })
     } else if (known.seconds !== seconds || known.missed !== missed) {
       const first = this.#dropTasks(name)
       const madeUntil = known.paused ? known.madeUntil : Math.min(known.madeUntil, this.now, first - 1)
-      Object.assign(known, { seconds, missed, madeUntil })
+      Object.assign(known, { seconds, missed, madeUntil, planAt: this.now })
     }
   }
 
@@ -57,7 +69,8 @@ class Model {
   }
 
   resume(name: string): void {
-    Object.assign(this.schedules.get(name) ?? {}, { paused: false })
+    const known = this.schedules.get(name)
+    if (known?.paused === true) Object.assign(known, { paused: false, planAt: this.now })
   }
 
   remove(name: string): boolean {
@@ -72,7 +85,8 @@ class Model {
   tick(): void {
     for (const [name, schedule] of this.schedules) {
       if (schedule.paused) continue
-      const { madeUntil, missed } = schedule
+      const { madeUntil, missed, planAt, plannedAt } = schedule
+      if (planAt > this.now) continue
       const stepMs = schedule.seconds * 1000
       const between = (after: number, until: number) => {
         const first = Math.floor(after / stepMs) + 1
@@ -82,9 +96,18 @@ class Model {
       const passed = between(madeUntil, this.now)
       const next = (Math.floor(this.now / stepMs) + 1) * stepMs
       const coming = between(Math.max(madeUntil, this.now), Math.max(this.now + aheadMs, next))
-      const kept = { once: passed.slice(-1), skip: [], all: passed.slice(-100) }[missed]
-      for (const slot of [...kept, ...coming]) this.#make(name, slot)
+      const waiting = this.#unstarted(name).filter(({ slot = 0 }) => slot > plannedAt && slot <= this.now)
+      const isOutage = this.now - planAt > lateMs
+      const held = isOutage || (missed === 'once' && passed.length > 0) ? waiting : []
+      // Both kinds of missed slots, in order: the latest of them run.
+      const all = [...held.map(({ slot }) => slot!), ...passed].toSorted((a, b) => a - b)
+      const kept = new Set({ once: all.slice(-1), skip: [], all: all.slice(-100) }[missed])
+      this.tasks = this.tasks.filter((task) => !held.includes(task) || kept.has(task.slot!))
+      for (const slot of [...passed.filter((at) => kept.has(at)), ...coming]) this.#make(name, slot)
       schedule.madeUntil = coming.at(-1) ?? madeUntil
+      schedule.plannedAt = this.now
+      const following = (Math.floor(schedule.madeUntil / stepMs) + 1) * stepMs
+      schedule.planAt = Math.min(schedule.madeUntil, following - aheadMs)
     }
   }
 
@@ -96,13 +119,18 @@ class Model {
     this.tasks.push({ schedule, slot, dueAt: slot ?? this.now, status: 'pending' })
   }
 
-  /** Those that have not started go; returns the first slot of them. Triggered ones were asked for, and stay. */
+  /** Triggered ones were asked for, and are not counted. */
+  #unstarted(name: string): ModelTask[] {
+    return this.tasks.filter(
+      (task) => task.schedule === name && task.slot !== undefined && task.status === 'pending',
+    )
+  }
+
+  /** Those that have not started go; returns the first slot of them. */
   #dropTasks(name: string): number {
-    const goes = (task: ModelTask) =>
-      task.schedule === name && task.slot !== undefined && task.status === 'pending'
-    const first = Math.min(...this.tasks.filter(goes).map(({ dueAt }) => dueAt))
-    this.tasks = this.tasks.filter((task) => !goes(task))
-    return first
+    const gone = this.#unstarted(name)
+    this.tasks = this.tasks.filter((task) => !gone.includes(task))
+    return Math.min(...gone.map(({ dueAt }) => dueAt))
   }
 }
 
@@ -133,7 +161,7 @@ const command = fc.oneof(
     weight: 4,
     arbitrary: fc.record({
       do: fc.constant('wait' as const),
-      seconds: fc.constantFrom(0.5, 1, 30, 59, 60, 120, 1000, 12_000),
+      seconds: fc.constantFrom(0.5, 1, 30, 59, 60, 120, 360, 1000, 12_000, 86_400),
     }),
   },
 )

@@ -94,6 +94,8 @@ const slots = {
   wasMadeUntil: since,
   madeUntil: since,
   planAt: since,
+  plannedAt: since,
+  waitingKept: 1,
   tasks: [{ id, slot: since }],
 }
 
@@ -114,7 +116,7 @@ describe('the statement uses its indexes', () => {
     ['release of a lost claim', releaseHeldStatement(range), ['task_due', 'task_pkey']],
     ['overlap', earlierSlotStatement('schedule-3', since, id), ['task_schedule']],
     ['schedules to plan', toPlanStatement(500, ''), ['schedule_plan_at']],
-    ['plan of slots', planStatement([slots]), ['schedule_pkey']],
+    ['plan of slots', planStatement([slots]), ['schedule_pkey', 'task_schedule']],
     ['pause of a schedule', pauseScheduleStatement('schedule-3'), ['schedule_pkey', 'task_schedule']],
   ])('%s', async ([, statement, indexes]) => {
     const plan = await planOf(statement)
