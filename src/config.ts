@@ -5,7 +5,8 @@ import { inSchema, type Database } from './db/database.ts'
 import { defaults } from './defaults.ts'
 import { environment } from './environment.ts'
 import { DefinitionError } from './errors.ts'
-import { isImplemented, isJob, type AnyJob } from './job/job.ts'
+import { jobsById } from './job/by-id.ts'
+import { isJob, type AnyJob } from './job/job.ts'
 import type { Schedule } from './job/schedule.ts'
 import { consoleLogger, redacted, scoped, type Logger, type Redact } from './observe/log.ts'
 import { checkOptions, intFrom, nameSchema } from './options.ts'
@@ -201,7 +202,11 @@ export function resolveConfig(options: IztaOptions): ResolvedConfig {
     schema: checked.schema,
     app: checked.app ?? environment('IZTA_APP') ?? 'izta',
     deployedAt: checked.deployedAt ?? environmentInstant('IZTA_DEPLOYED_AT'),
-    jobs: jobsById([...checked.jobs, ...(checked.schedules ?? []).map((schedule) => schedule.job)]),
+    // Jobs of schedules included, so that none is stored whose tasks nobody here knows.
+    jobs: jobsById('createIzta', [
+      ...checked.jobs,
+      ...(checked.schedules ?? []).map((schedule) => schedule.job),
+    ]),
     schedules: checked.schedules && schedulesByName(checked.schedules),
     payloadLimitBytes: checked.payloadLimitBytes,
     resultLimitBytes: checked.resultLimitBytes,
@@ -212,28 +217,6 @@ export function resolveConfig(options: IztaOptions): ResolvedConfig {
     tracing: redact === undefined ? tracing : redactedTracing(tracing, redact),
     clock,
   }
-}
-
-/** Jobs of schedules included, so that none is stored whose tasks nobody here knows. */
-function jobsById(jobs: readonly AnyJob[]): Map<string, AnyJob> {
-  const byId = new Map<string, AnyJob>()
-  for (const job of jobs) {
-    const other = byId.get(job.id)
-    if (other !== undefined && !isSameJob(job, other)) {
-      const who =
-        other.name === job.name ? 'two jobs have' : `jobs "${other.name}" and "${job.name}" both have`
-      throw new DefinitionError(
-        `createIzta: ${who} the id "${job.id}", so one would run the other's tasks: give one of them another id.`,
-      )
-    }
-    if (other === undefined || isImplemented(job)) byId.set(job.id, job)
-  }
-  return byId
-}
-
-/** The same object, or a definition beside its implementation, which shares its parts. */
-function isSameJob(one: AnyJob, other: AnyJob): boolean {
-  return one === other || (one.retention === other.retention && isImplemented(one) !== isImplemented(other))
 }
 
 function schedulesByName(schedules: readonly Schedule[]): Map<string, Schedule> {

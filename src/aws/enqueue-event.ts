@@ -48,7 +48,6 @@ const busEvent = z.object({
  * https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
  */
 const deadLetter = z.object({
-  version: z.string(),
   requestContext: z.object({ requestId: z.string(), condition: z.string() }),
   requestPayload: z.unknown(),
 })

@@ -2,9 +2,9 @@
 import * as z from 'zod/mini'
 import en from 'zod/v4/locales/en.js'
 import { insertTraced } from '../client/insert.ts'
+import { repeatedIds, tooManyTasks } from '../client/items.ts'
 import type { ResolvedConfig } from '../config.ts'
 import { isDatabaseError } from '../db/transient.ts'
-import { defaults } from '../defaults.ts'
 import { IztaError, type OptionError, type PayloadError } from '../errors.ts'
 import type { EnqueueOptions } from '../job/context.ts'
 import { checkOptions, showValue } from '../options.ts'
@@ -62,12 +62,9 @@ export function prepareRequest(
   ids?: TaskIds,
 ): Promise<readonly PreparedTask[] | Refused> {
   return orInternal(config, async () => {
-    const count = countTasks(body)
     // First of all: what a schema says of each of a million things takes longer than a function may.
-    if (count > defaults.tasksPerCall) {
-      const message = `${count} tasks are above the limit of ${defaults.tasksPerCall} a request: split them.`
-      return refuse(413, 'too-many-tasks', message)
-    }
+    const excess = tooManyTasks(countTasks(body))
+    if (excess !== undefined) return refuse(413, 'too-many-tasks', excess)
     const parsed = requestSchema.safeParse(body, words)
     if (!parsed.success) {
       const issues = shapeIssuesOf(parsed.error.issues)
@@ -122,7 +119,7 @@ async function prepareAll(
   requested: readonly RequestedTask[],
   ids: TaskIds | undefined,
 ): Promise<readonly PreparedTask[] | Refused> {
-  const found = repeatedIds(requested)
+  const found = idIssues(requested)
   const prepared = await Promise.all(
     requested.map(async (task, index) => {
       if (found.length >= listedIssues) return undefined
@@ -215,15 +212,15 @@ function readOptions(
 }
 
 /** A repeated id would make the outcome of its tasks ambiguous. */
-function repeatedIds(requested: readonly RequestedTask[]): EnqueueIssue[] {
-  const seen = new Map<string, number>()
-  return requested.flatMap(({ options }, index) => {
+function idIssues(requested: readonly RequestedTask[]): EnqueueIssue[] {
+  const ids = requested.map(({ options }) => {
     const id = options?.['id']
-    if (typeof id !== 'string') return []
-    const first = seen.get(id.toLowerCase())
-    if (first === undefined) seen.set(id.toLowerCase(), index)
-    if (first === undefined) return []
-    const message = `tasks[${index}]: option "id": ${showValue(id)} stands at index ${first} already: give each task its own id.`
-    return [{ index, path: 'options.id', code: 'invalid-option', message }]
+    return typeof id === 'string' ? id : undefined
   })
+  return repeatedIds(ids).map(({ index, message }) => ({
+    index,
+    path: 'options.id',
+    code: 'invalid-option',
+    message,
+  }))
 }

@@ -38,17 +38,34 @@ const refusalSchema = z.object({
 })
 type Refusal = z.output<typeof refusalSchema>['error']
 
-/** @throws {IztaError} the refusal, or `unexpected-answer`. */
-export function readAnswer({ status, body }: AwsAnswer): readonly RemotelyEnqueued[] {
-  const answer = answerSchema.safeParse(body)
-  if (answer.success) return answer.data.tasks
+/**
+ * What became of the tasks with these ids, in their order.
+ *
+ * @throws {IztaError} the refusal, or `unexpected-answer`.
+ */
+export function readAnswer({ status, body }: AwsAnswer, ids: readonly string[]): readonly RemotelyEnqueued[] {
   const refusal = refusalSchema.safeParse(body)
   if (refusal.success) throw errorOf(refusal.data.error)
-  throw new IztaError(
-    'unexpected-answer',
-    `What answered with ${status} is no enqueue function of izta: see that functionName or url names it.`,
-  )
+  const answer = answerSchema.safeParse(body)
+  if (!answer.success) {
+    throw unexpected(`The response (status ${status}) is not that of an enqueue function of izta.`)
+  }
+  const { tasks } = answer.data
+  if (tasks.length !== ids.length) {
+    throw unexpected(`The response is about ${tasks.length} tasks, and ${ids.length} were sent.`)
+  }
+  const stray = tasks.findIndex(({ id, created }, index) => created && id !== ids[index])
+  if (stray >= 0) {
+    throw unexpected(`The response has ${tasks[stray]?.id} as task ${stray}, and ${ids[stray]} was sent.`)
+  }
+  return tasks
 }
+
+const unexpected = (happened: string) =>
+  new IztaError(
+    'unexpected-answer',
+    `${happened} It is not known whether the tasks were stored. Check functionName or url, and what is between.`,
+  )
 
 /** The class that the same mistake has when the database is used directly. */
 function errorOf({ code, message, retryable, issues }: Refusal): IztaError {

@@ -1,13 +1,15 @@
 // `izta/remote`: enqueues through the enqueue function, for services without access to the database.
 import * as z from 'zod/mini'
 import { backoffMs, pause, systemClock } from '../clock.ts'
-import type { EnqueueItem } from '../client/enqueue.ts'
+import type { Enqueuing } from '../client/enqueue.ts'
+import { bulkItems, readItem, readItems, type Item, type ItemReader } from '../client/items.ts'
 import { defaults } from '../defaults.ts'
-import { DefinitionError, IztaError, OptionError, UnknownJobError } from '../errors.ts'
-import type { EnqueueOptions, EnqueueArguments } from '../job/context.ts'
-import { isJob, type AnyJob, type PayloadInput } from '../job/job.ts'
-import { checkOptions, numberFrom } from '../options.ts'
-import { type NewTask, prepareTask } from '../job/prepare.ts'
+import { DefinitionError, IztaError, OptionError } from '../errors.ts'
+import type { EnqueueOptions } from '../job/context.ts'
+import { jobsById } from '../job/by-id.ts'
+import { isJob, type AnyJob } from '../job/job.ts'
+import { checkOptions, intFrom, numberFrom } from '../options.ts'
+import type { PreparedTask } from '../job/prepare.ts'
 import { createAwsApi, type AwsAnswer, type AwsApi, type AwsCredentials, type AwsOptions } from './api.ts'
 import { readAnswer, type RemotelyEnqueued } from './remote-answer.ts'
 
@@ -24,37 +26,20 @@ export interface RemoteIztaOptions extends AwsOptions {
   url?: string | undefined
   /** The definitions of the jobs; their handlers may be left out. */
   jobs: readonly AnyJob[]
+  /** The largest payload, as the function's own `createIzta` has it. 1 to 67,108,864. @default 1048576 */
+  payloadLimitBytes?: number | undefined
   /** Seconds to wait for the answer to one try, above 0. @default 30 */
   timeoutSeconds?: number | undefined
   /** Replaces the signed calls, in tests. */
   api?: AwsApi | undefined
 }
 
-/** The enqueueing half of `Izta`. */
-export interface RemoteIzta {
-  /**
-   * Stores a task and wakes a runner of its queue. Payload and options are checked here before anything is sent.
-   *
-   * @throws {PayloadError} the schema refuses the payload, here or there, or it is too large.
-   * @throws {OptionError} an option is unknown or out of its range.
-   * @throws {UnknownJobError} this instance or the function does not have the job.
-   * @throws {DatabaseError} the function cannot use its database.
-   * @throws {IztaError} `aws-refused` or `aws-unreachable`: the function could not be called.
-   */
-  enqueue<J extends AnyJob>(job: J, ...rest: EnqueueArguments<J>): Promise<RemotelyEnqueued>
-  /** As `izta.enqueueMany`: all or nothing, at most 10,000 tasks and 6 MiB a call. */
-  enqueueMany<J extends AnyJob>(
-    job: J,
-    payloads: readonly PayloadInput<J>[],
-    options?: Omit<EnqueueOptions, 'id' | 'key' | 'keyUntil'>,
-  ): Promise<RemotelyEnqueued[]>
-  enqueueMany<const Jobs extends readonly AnyJob[]>(
-    items: readonly [...{ [N in keyof Jobs]: EnqueueItem<Jobs[N]> }],
-  ): Promise<RemotelyEnqueued[]>
-  enqueueMany(items: readonly EnqueueItem[]): Promise<RemotelyEnqueued[]>
-}
-
-type Item = readonly [job: AnyJob, payload: unknown, options: EnqueueOptions | undefined]
+/**
+ * The enqueueing half of `Izta`, with the same types and checks. Its calls throw what those of `Izta` throw, whether a
+ * task is refused here or by the function, and an `IztaError` with `aws-refused` or `aws-unreachable` when the function
+ * could not be called, or `unexpected-answer` when what answered is no enqueue function. At most 6 MiB a call.
+ */
+export type RemoteIzta = Pick<Enqueuing<RemotelyEnqueued>, 'enqueue' | 'enqueueMany'>
 
 const remoteOptions = z.strictObject({
   functionName: z.optional(
@@ -64,6 +49,7 @@ const remoteOptions = z.strictObject({
   jobs: z
     .array(z.custom<AnyJob>(isJob).check(z.describe('what defineJob or implementJob returns')))
     .check(z.describe('an array of jobs')),
+  payloadLimitBytes: z._default(intFrom(1, 64 * 1024 * 1024), defaults.payloadLimitBytes),
   timeoutSeconds: z._default(numberFrom(1, 900), 30),
   region: z.optional(z.string()),
   endpoint: z.optional(z.string()),
@@ -90,7 +76,7 @@ const remotePauses = { firstMs: 200, longestMs: 5_000 }
  */
 export function createRemoteIzta(options: RemoteIztaOptions): RemoteIzta {
   const fail = (_: string, message: string) => new DefinitionError(message)
-  const { functionName, url, timeoutSeconds, ...checked } = checkOptions(
+  const { functionName, url, timeoutSeconds, payloadLimitBytes, ...checked } = checkOptions(
     'createRemoteIzta',
     remoteOptions,
     options,
@@ -101,7 +87,7 @@ export function createRemoteIzta(options: RemoteIztaOptions): RemoteIzta {
       'createRemoteIzta: give either "functionName" or "url" of the enqueue function.',
     )
   }
-  const jobs = new Map(checked.jobs.map((job) => [job.id, job]))
+  const jobs = jobsById('createRemoteIzta', checked.jobs)
   const region = checked.region ?? regionOf(functionName ?? url)
   const api = checked.api ?? createAwsApi({ ...checked, region })
 
@@ -120,22 +106,13 @@ export function createRemoteIzta(options: RemoteIztaOptions): RemoteIzta {
     })
   }
 
-  function prepare([job, payload, taskOptions]: Item, index?: number): Promise<NewTask> | NewTask {
-    if (jobs.has(job?.id)) return prepareTask(job, payload, taskOptions, defaults, index)
-    throw new UnknownJobError(
-      String(job?.id),
-      `Job "${String(job?.id)}" is not among the jobs of createRemoteIzta({ jobs }): add it there.`,
-    )
-  }
+  const reader: ItemReader = { jobs, payloadLimitBytes, madeBy: 'createRemoteIzta' }
 
-  async function enqueueAll(items: readonly Item[], isBulk: boolean): Promise<RemotelyEnqueued[]> {
-    if (items.length > defaults.tasksPerCall) {
-      throw new OptionError(
-        'tasks',
-        `enqueueMany: ${items.length} tasks are above the limit of ${defaults.tasksPerCall} a call: split them.`,
-      )
-    }
-    const tasks = await Promise.all(items.map((item, index) => prepare(item, isBulk ? index : undefined)))
+  async function enqueueAll(
+    items: readonly Item[],
+    tasks: readonly PreparedTask[],
+  ): Promise<RemotelyEnqueued[]> {
+    if (tasks.length === 0) return []
     const body = { tasks: tasks.map((task, index) => requestOf(items[index] as Item, task)) }
     const bytes = Buffer.byteLength(JSON.stringify(body))
     if (bytes > requestLimitBytes) {
@@ -144,38 +121,32 @@ export function createRemoteIzta(options: RemoteIztaOptions): RemoteIzta {
         `The request has ${bytes} bytes, and Lambda takes ${requestLimitBytes}: split it, or pass references in place of large payloads.`,
       )
     }
-    const { answer, isRepeat } = await sendRepeatedly(() => send(body))
-    return tasks.map(({ id }, index) => {
-      const { id: takenId, created } = answer[index] ?? { id, created: true }
-      // The call whose answer was lost may have made it: an id made here is no stranger.
-      const isOurs = isRepeat && takenId === id && items[index]?.[2]?.id === undefined
-      return { id: takenId, created: created || isOurs }
+    const ids = tasks.map(({ id }) => id)
+    const { answer, isRepeat } = await sendRepeatedly(async () => readAnswer(await send(body), ids))
+    // The call whose answer was lost may have made it: an id that was made here is in no other hands.
+    const isOurs = ({ id, idWasGiven }: PreparedTask, takenId: string) =>
+      isRepeat && takenId === id && !idWasGiven
+    return tasks.map((task, index) => {
+      const { id, created } = answer[index] as RemotelyEnqueued
+      return { id, created: created || isOurs(task, id) }
     })
   }
 
   return {
     async enqueue(job: AnyJob, payload?: unknown, taskOptions?: EnqueueOptions) {
-      const [enqueued] = await enqueueAll([[job, payload, taskOptions]], false)
+      const item: Item = [job, payload, taskOptions]
+      const [enqueued] = await enqueueAll([item], [await readItem(reader, item)])
       return enqueued as RemotelyEnqueued
     },
-    async enqueueMany(
-      first: AnyJob | readonly EnqueueItem[],
-      payloads?: readonly unknown[],
-      taskOptions?: EnqueueOptions,
-    ) {
-      if (!isJob(first))
-        return enqueueAll(
-          first.map(([job, ...rest]) => [job, rest[0], rest[1]]),
-          true,
-        )
-      const items = (payloads ?? []).map((payload): Item => [first, payload, taskOptions])
-      return enqueueAll(items, true)
+    async enqueueMany(first: unknown, payloads?: unknown, taskOptions?: EnqueueOptions) {
+      const items = bulkItems(first, payloads, taskOptions)
+      return enqueueAll(items, await readItems(reader, items))
     },
   }
 }
 
 /** The id goes along, so that a repeat of the request makes nothing. */
-function requestOf([job, payload, options]: Item, { id }: NewTask) {
+function requestOf([job, payload, options]: Item, { id }: PreparedTask) {
   return {
     job: job.id,
     ...(payload === undefined ? {} : { payload }),
@@ -184,10 +155,10 @@ function requestOf([job, payload, options]: Item, { id }: NewTask) {
 }
 
 /** Repeats what may succeed later; every repeat carries the ids of the first try. */
-async function sendRepeatedly(send: () => Promise<AwsAnswer>) {
+async function sendRepeatedly<T>(send: () => Promise<T>): Promise<{ answer: T; isRepeat: boolean }> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return { answer: readAnswer(await send()), isRepeat: attempt > 1 }
+      return { answer: await send(), isRepeat: attempt > 1 }
     } catch (error) {
       if (attempt >= attempts || !IztaError.is(error) || !error.retryable) throw error
     }

@@ -1,14 +1,13 @@
 // Enqueues tasks: directly, in bulk, and as a statement for the application's own transaction.
 import type { ResolvedConfig } from '../config.ts'
 import { bindSchema } from '../db/database.ts'
-import { defaults } from '../defaults.ts'
-import { IztaError, OptionError, UnknownJobError } from '../errors.ts'
+import { IztaError, OptionError } from '../errors.ts'
 import type { EnqueueArguments, EnqueueOptions } from '../job/context.ts'
-import { isJob, type AnyJob, type PayloadInput } from '../job/job.ts'
+import type { AnyJob, PayloadInput } from '../job/job.ts'
 import { showValue, valueAt } from '../options.ts'
-import { type NewTask, type Prepared, type PreparedTask, prepareTask } from '../job/prepare.ts'
+import type { NewTask } from '../job/prepare.ts'
 import { enqueueOnlyStatement, readEnqueueReply } from '../store/enqueue.ts'
-import { bulkItems, refuseRepeatedIds } from './items.ts'
+import { bulkItems, readItem, readItems, type ItemReader } from './items.ts'
 import { contended, insertTasks, insertTraced, outcomeOf, type Enqueued } from './insert.ts'
 import { createJoining } from './group-commit.ts'
 
@@ -37,7 +36,8 @@ export interface EnqueueStatement {
   read(result: readonly unknown[] | { readonly rows: readonly unknown[] }): Enqueued
 }
 
-export interface Enqueuing {
+/** The calls that enqueue; `Answer` is what each task is answered with. */
+export interface Enqueuing<Answer = Enqueued> {
   /**
    * Stores a task and wakes a runner of its queue.
    *
@@ -51,7 +51,7 @@ export interface Enqueuing {
    * const { id, created } = await izta.enqueue(divide, { numerator: 1, denominator: 2 }, { delaySeconds: 60 })
    * ```
    */
-  enqueue<J extends AnyJob>(job: J, ...rest: EnqueueArguments<J>): Promise<Enqueued>
+  enqueue<J extends AnyJob>(job: J, ...rest: EnqueueArguments<J>): Promise<Answer>
   /**
    * Stores many tasks of one job, or of several as `[job, payload, options]`, in one statement: all or nothing.
    * At most 10,000; the answers stand in the order of the input. Throws as `enqueue` does, with the `index` of the
@@ -67,10 +67,10 @@ export interface Enqueuing {
     job: J,
     payloads: readonly PayloadInput<J>[],
     options?: SharedEnqueueOptions,
-  ): Promise<Enqueued[]>
+  ): Promise<Answer[]>
   enqueueMany<const Jobs extends readonly AnyJob[]>(
     items: readonly [...{ [N in keyof Jobs]: EnqueueItem<Jobs[N]> }],
-  ): Promise<Enqueued[]>
+  ): Promise<Answer[]>
   /**
    * The enqueue as a statement for a transaction of the application: the task exists if that commits. No runner is
    * woken: call `izta.wake(queue)` after the commit, or leave it to the next tick.
@@ -92,63 +92,23 @@ export interface Enqueuing {
 }
 
 export function createEnqueuing(config: ResolvedConfig): Enqueuing {
-  function prepare(
-    job: AnyJob,
-    payload: unknown,
-    options: EnqueueOptions | undefined,
-    index?: number,
-  ): Prepared {
-    if (!isJob(job)) {
-      throw new OptionError('job', `enqueue: expected what defineJob returns; got ${showValue(job)}.`, index)
-    }
-    if (!config.jobs.has(job.id)) {
-      throw new UnknownJobError(
-        job.id,
-        `Job "${job.name}" is unknown to this izta: add it to createIzta({ jobs }).`,
-        index,
-      )
-    }
-    return prepareTask(job, payload, options, config, index)
-  }
-
-  async function enqueueMany(
-    first: unknown,
-    payloads?: unknown,
-    options?: EnqueueOptions,
-  ): Promise<Enqueued[]> {
-    const items = bulkItems(first, payloads, options)
-    if (items.length > defaults.tasksPerCall) {
-      throw new OptionError(
-        'tasks',
-        `enqueueMany: expected at most ${defaults.tasksPerCall} tasks a call; got ${items.length}: split them.`,
-      )
-    }
-    const prepared: Prepared[] = []
-    try {
-      for (const [index, [job, payload, own]] of items.entries())
-        prepared.push(prepare(job, payload, own, index))
-    } catch (error) {
-      // An asynchronous schema may refuse an earlier one, which then is the first; its rejection must not go unheard.
-      await Promise.all(prepared)
-      throw error
-    }
-    const tasks = prepared.every(isReady) ? prepared : await allOf(prepared)
-    refuseRepeatedIds(tasks)
-    return insertTraced(config, tasks)
-  }
+  const { jobs, payloadLimitBytes } = config
+  const reader: ItemReader = { jobs, payloadLimitBytes, madeBy: 'createIzta' }
 
   const joining = createJoining(config.database.joinsEnqueues === true, (tasks) => insertTasks(config, tasks))
 
   return {
     async enqueue(job: AnyJob, payload?: unknown, options?: EnqueueOptions) {
-      const task = await prepare(job, payload, options)
+      const task = await readItem(reader, [job, payload, options])
       return config.tracing.enqueue([task], (trace) =>
         joining.insert(trace === undefined ? task : { ...task, trace }),
       )
     },
-    enqueueMany,
+    async enqueueMany(first: unknown, payloads?: unknown, options?: EnqueueOptions) {
+      return insertTraced(config, await readItems(reader, bulkItems(first, payloads, options)))
+    },
     enqueueStatement(job: AnyJob, payload?: unknown, options?: EnqueueOptions) {
-      const task = prepare(job, payload, options)
+      const task = readItem(reader, [job, payload, options])
       if (task instanceof Promise) {
         task.catch(() => {})
         throw new IztaError(
@@ -166,17 +126,6 @@ export function createEnqueuing(config: ResolvedConfig): Enqueuing {
       }
     },
   }
-}
-
-const isReady = (task: Prepared): task is PreparedTask => !(task instanceof Promise)
-
-/** All of them, or the refusal of the first that is wrong. */
-async function allOf(prepared: readonly Prepared[]): Promise<PreparedTask[]> {
-  const settled = await Promise.allSettled(prepared)
-  return settled.map((task) => {
-    if (task.status === 'rejected') throw task.reason
-    return task.value
-  })
 }
 
 function readStatementResult(task: NewTask, result: unknown): Enqueued {

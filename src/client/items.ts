@@ -1,21 +1,64 @@
-// The two forms of a bulk enqueue: many payloads of one job, or a list of jobs with their payloads and options.
-import { OptionError } from '../errors.ts'
+// Reads the arguments of an enqueue: one reading for the direct client, `izta/remote` and the enqueue function.
+import { defaults } from '../defaults.ts'
+import { OptionError, UnknownJobError } from '../errors.ts'
 import type { EnqueueOptions } from '../job/context.ts'
-import type { AnyJob } from '../job/job.ts'
+import { isJob, type AnyJob } from '../job/job.ts'
+import { prepareTask, type Prepared, type PreparedTask, type PrepareLimits } from '../job/prepare.ts'
 import { showValue } from '../options.ts'
-import type { NewTask } from '../job/prepare.ts'
 
-type BulkItem = readonly [job: AnyJob, payload?: unknown, options?: EnqueueOptions | undefined]
+/** One task of a call, as the caller gave it. */
+export type Item = readonly [job: AnyJob, payload?: unknown, options?: EnqueueOptions | undefined]
+
+/** Where the tasks of a call come from, and what it allows. */
+export interface ItemReader extends PrepareLimits {
+  readonly jobs: ReadonlyMap<string, AnyJob>
+  /** The function that was given the jobs, for messages. */
+  readonly madeBy: 'createIzta' | 'createRemoteIzta'
+}
+
+/** The task of an item; its options are checked at once, its payload when its schema answers. */
+export function readItem(reader: ItemReader, [job, payload, options]: Item, index?: number): Prepared {
+  if (!isJob(job)) {
+    throw new OptionError('job', `enqueue: expected what defineJob returns; got ${showValue(job)}.`, index)
+  }
+  if (!reader.jobs.has(job.id)) {
+    throw new UnknownJobError(
+      job.id,
+      `Job "${job.name}" is unknown to this izta: add it to ${reader.madeBy}({ jobs }).`,
+      index,
+    )
+  }
+  return prepareTask(job, payload, options, reader, index)
+}
+
+/** The tasks of a bulk call in the order of its items, or the refusal of the first that is wrong. */
+export async function readItems(reader: ItemReader, items: readonly Item[]): Promise<PreparedTask[]> {
+  const excess = tooManyTasks(items.length)
+  if (excess !== undefined) throw new OptionError('tasks', `enqueueMany: ${excess}`)
+  const prepared: Prepared[] = []
+  try {
+    for (const [index, item] of items.entries()) prepared.push(readItem(reader, item, index))
+  } catch (error) {
+    // An asynchronous schema may refuse an earlier one, which then is the first; its rejection must not go unheard.
+    await Promise.all(prepared)
+    throw error
+  }
+  const tasks = prepared.every(isReady) ? prepared : await allOf(prepared)
+  const ids = tasks.map(({ id, idWasGiven }) => (idWasGiven ? id : undefined))
+  const [repeated] = repeatedIds(ids)
+  if (repeated === undefined) return tasks
+  throw new OptionError('id', `enqueueMany: ${repeated.message}`, repeated.index)
+}
 
 /** Both forms of a bulk enqueue as one list. */
 export function bulkItems(
   first: unknown,
   payloads: unknown,
   options: EnqueueOptions | undefined,
-): readonly BulkItem[] {
+): readonly Item[] {
   if (Array.isArray(first)) {
     const stray = first.findIndex((item) => !Array.isArray(item))
-    if (stray === -1) return first as BulkItem[]
+    if (stray === -1) return first as Item[]
     throw new OptionError(
       'tasks',
       `enqueueMany: expected [job, payload, options]; got ${showValue(first[stray])}.`,
@@ -38,19 +81,33 @@ export function bulkItems(
   return payloads.map((payload: unknown) => [first as AnyJob, payload, options])
 }
 
-/** Ids that callers gave must differ. */
-export function refuseRepeatedIds(tasks: readonly NewTask[]): void {
+/** What is wrong with so many tasks in one call; undefined when nothing is. */
+export function tooManyTasks(count: number): string | undefined {
+  if (count <= defaults.tasksPerCall) return undefined
+  return `${count} tasks are above the limit of ${defaults.tasksPerCall} in one call: split them.`
+}
+
+/** Ids that callers gave must differ: each that is there already, in the order of the tasks. */
+export function repeatedIds(ids: readonly (string | undefined)[]): { index: number; message: string }[] {
   const seen = new Map<string, number>()
-  for (const [index, { id, idWasGiven }] of tasks.entries()) {
-    if (idWasGiven !== true) continue
+  return ids.flatMap((given, index) => {
+    const id = given?.toLowerCase()
+    if (id === undefined) return []
     const first = seen.get(id)
-    if (first !== undefined) {
-      throw new OptionError(
-        'id',
-        `enqueueMany: option "id": ${id} stands at index ${first} already: give each task its own id.`,
-        index,
-      )
-    }
-    seen.set(id, index)
-  }
+    if (first === undefined) seen.set(id, index)
+    if (first === undefined) return []
+    const message = `option "id": ${showValue(given)} is at index ${first} already: give each task an id of its own.`
+    return [{ index, message }]
+  })
+}
+
+const isReady = (task: Prepared): task is PreparedTask => !(task instanceof Promise)
+
+/** All of them, or the refusal of the first that is wrong. */
+async function allOf(prepared: readonly Prepared[]): Promise<PreparedTask[]> {
+  const settled = await Promise.allSettled(prepared)
+  return settled.map((task) => {
+    if (task.status === 'rejected') throw task.reason
+    return task.value
+  })
 }

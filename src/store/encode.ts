@@ -34,6 +34,13 @@ export function noneForNulls<T>(values: readonly (T | null | undefined)[]): read
     : []
 }
 
+/** The row of a statement that always returns one: an answer without it says nothing, and not "nothing was refused". */
+export function onlyRow(rows: readonly Row[]): Row {
+  const [row] = rows
+  if (row === undefined) throw new TypeError('a statement that returns one row was answered with none')
+  return row
+}
+
 /** The text of a column that cannot be null. */
 export function text(row: Row, column: string): string {
   const value = row[column]

@@ -4,6 +4,7 @@ import type { NewTask } from '../job/prepare.ts'
 import type { TaskStatus } from '../job/task.ts'
 import { alarmMarginSeconds } from './due.ts'
 import {
+  onlyRow,
   instantArray,
   json,
   noneForNulls,
@@ -79,7 +80,7 @@ export interface EnqueueReply {
 }
 
 export function readEnqueueReply(rows: readonly Row[]): EnqueueReply {
-  const row = rows[0] ?? {}
+  const row = onlyRow(rows)
   return {
     refused: json<Refusal[]>(row, 'refused', []),
     wake: json<string[]>(row, 'wake', []),

@@ -2,7 +2,7 @@
 import type { Row, Statement } from '../db/database.ts'
 import { decodePayload } from '../job/json.ts'
 import type { ScheduleRule } from '../job/rule.ts'
-import { epochMs, flag, integer, optionalInstant, optionalText, text } from './encode.ts'
+import { onlyRow, epochMs, flag, integer, optionalInstant, optionalText, text } from './encode.ts'
 
 const listSchedules = `
 select s.name, s.app, s.job, s.payload, s.queue, s.priority, s.max_attempts, s.rule, s.missed, s.overlap, s.paused,
@@ -112,7 +112,7 @@ export interface ChangeReply {
 }
 
 export function readChangeReply(rows: readonly Row[]): ChangeReply {
-  const row = rows[0] ?? {}
+  const row = onlyRow(rows)
   return { changed: flag(row, 'changed'), contended: flag(row, 'contended') }
 }
 

@@ -1,6 +1,6 @@
 // Makes the stored schedules equal to their definitions.
 import type { Row, Statement } from '../db/database.ts'
-import { flag, json, plainArray, textArray } from './encode.ts'
+import { onlyRow, flag, json, plainArray, textArray } from './encode.ts'
 
 /** A schedule as it is stored. */
 export interface ScheduleRow {
@@ -147,7 +147,7 @@ export interface SyncReply {
 }
 
 export function readSyncReply(rows: readonly Row[]): SyncReply {
-  const row = rows[0] ?? {}
+  const row = onlyRow(rows)
   return {
     outdated: flag(row, 'outdated'),
     contended: flag(row, 'contended'),

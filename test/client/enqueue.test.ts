@@ -349,7 +349,7 @@ describe('a bulk enqueue', () => {
     const id = randomUUID()
     const items: EnqueueItem[] = [[sweep, undefined, { id }], [sweep], [note, 1, { id: id.toUpperCase() }]]
     expect((await refusalOf(izta.enqueueMany(items))).message).toBe(
-      `Task 2: enqueueMany: option "id": ${id} stands at index 0 already: give each task its own id.`,
+      `Task 2: enqueueMany: option "id": "${id}" is at index 0 already: give each task an id of its own.`,
     )
   })
 
@@ -358,7 +358,7 @@ describe('a bulk enqueue', () => {
     const answers = await izta.enqueueMany(divide, payloads)
     expect(new Set(answers.map(({ id }) => id)).size).toBe(10_000)
     expect((await refusalOf(izta.enqueueMany(divide, [...payloads, { numerator: 1 }]))).message).toBe(
-      'enqueueMany: expected at most 10000 tasks a call; got 10001: split them.',
+      'enqueueMany: 10001 tasks are above the limit of 10000 in one call: split them.',
     )
     expect(await taskCount()).toBe(10_000)
   })
