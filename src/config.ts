@@ -2,6 +2,8 @@
 import * as z from 'zod/mini'
 import { systemClock, type Clock } from './clock.ts'
 import { inSchema, type Database } from './db/database.ts'
+import { gateOf } from './db/gate.ts'
+import { throughGate, type GatedDatabase } from './db/gated.ts'
 import { defaults } from './defaults.ts'
 import { environment } from './environment.ts'
 import { DefinitionError } from './errors.ts'
@@ -9,7 +11,7 @@ import { jobsById } from './job/by-id.ts'
 import { isJob, type AnyJob } from './job/job.ts'
 import type { Schedule } from './job/schedule.ts'
 import { consoleLogger, redacted, scoped, type Logger, type Redact } from './observe/log.ts'
-import { checkOptions, intFrom, nameSchema } from './options.ts'
+import { checkOptions, intFrom, nameSchema, numberFrom } from './options.ts'
 import { measured, tellTooNew } from './store/open.ts'
 import { createEvents, type Events } from './observe/events.ts'
 import { noTracing, redactedTracing, type Tracing } from './observe/tracing.ts'
@@ -36,6 +38,13 @@ export interface IztaOptions {
    * @default IZTA_DEPLOYED_AT (an ISO 8601 instant), else unknown: syncs always
    */
   deployedAt?: Date | undefined
+  /**
+   * How long a call may take, in seconds, all its tries and its waiting for a connection included; then it is told as
+   * `busy` if it was not sent, as `database-unreachable` otherwise. 0.1 to 900. Runners' claims and settles go by their
+   * leases instead.
+   * @default 10
+   */
+  callTimeoutSeconds?: number | undefined
   /** The largest payload, in bytes of JSON. 1 to 67,108,864. @default 1048576 */
   payloadLimitBytes?: number | undefined
   /** The largest result and declared error, in bytes of JSON. 1 to 67,108,864. @default 1048576 */
@@ -69,8 +78,8 @@ export interface IztaOptions {
 
 /** Options with their defaults, and what they make together. */
 export interface ResolvedConfig {
-  /** The database, already translated to the configured schema. */
-  readonly database: Database
+  /** The database behind its gate, already translated to the configured schema. */
+  readonly database: GatedDatabase
   /** The database as it was given: for migrations, which translate themselves. */
   readonly givenDatabase: Database
   readonly schema: string
@@ -136,6 +145,7 @@ const iztaOptions = z.strictObject({
   ),
   app: z.optional(nameSchema),
   deployedAt: z.optional(z.date()),
+  callTimeoutSeconds: z._default(numberFrom(0.1, 900), defaults.callTimeoutSeconds),
   payloadLimitBytes: z._default(bytes, defaults.payloadLimitBytes),
   resultLimitBytes: z._default(bytes, defaults.resultLimitBytes),
   wake: z.optional(thing<Wake>('an object with the method wake', 'wake')),
@@ -197,7 +207,10 @@ export function resolveConfig(options: IztaOptions): ResolvedConfig {
   const clock = checked.clock ?? systemClock
   const events = createEvents(log)
   return {
-    database: measured(tellTooNew(inSchema(checked.database, checked.schema)), events, clock),
+    database: throughGate(measured(tellTooNew(inSchema(checked.database, checked.schema)), events, clock), {
+      gate: gateOf(checked.database),
+      callTimeoutSeconds: checked.callTimeoutSeconds,
+    }),
     givenDatabase: checked.database,
     schema: checked.schema,
     app: checked.app ?? environment('IZTA_APP') ?? 'izta',

@@ -9,6 +9,8 @@ export const defaults = {
   timeoutSeconds: 60,
   backoff: { firstSeconds: 1, factor: 2, maxSeconds: 3600, jitter: 'full' },
   retention: { finishedDays: 7, failedDays: 30 },
+  /** All tries of a call of the application, and its waiting for a connection. */
+  callTimeoutSeconds: 10,
   payloadLimitBytes: 1024 * 1024,
   resultLimitBytes: 1024 * 1024,
   keyLimitBytes: 512,

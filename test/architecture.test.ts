@@ -161,6 +161,24 @@ test('SQL stands in the store, the migrations and the test clock only', () => {
   expect(filesThat((path, text) => isElsewhere(path) && sql.test(text))).toEqual([])
 })
 
+/** Adapters, what wraps them, and the gate itself. */
+const behindTheGate = [
+  'src/adapters/',
+  'src/aws/secret.ts',
+  'src/db/database.ts',
+  'src/db/gated.ts',
+  'src/store/open.ts',
+]
+
+test('every statement goes through the gate: nothing else asks an adapter but what is behind it', () => {
+  const hasAdapter = /import (type )?\{[^}]*\bDatabase\b[^}]*\} from '[^']*\/database\.ts'/
+  const asksIt = /\b(?!GatedDatabase\b)\w*[dD]atabase\.query\(|\bon\.query\(/
+  const isElsewhere = (path: string) => !behindTheGate.some((place) => path.startsWith(place))
+  const wrong = (path: string, text: string) =>
+    isElsewhere(path) && hasAdapter.test(text) && asksIt.test(text) && !text.includes('throughGate(')
+  expect(filesThat(wrong)).toEqual([])
+})
+
 test('the public API is named exports only', () => {
   expect(filesThat((_, text) => /^export (default|\*)/m.test(text))).toEqual([])
 })

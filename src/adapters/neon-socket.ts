@@ -1,6 +1,6 @@
 // The Postgres port over Neon's WebSocket proxy: connections that are kept, where plain TCP does not get through.
 import { Client, DatabaseError, Pool, type ClientConfig, type PoolConfig } from '@neondatabase/serverless'
-import type { Database, Row, Statement } from '../db/database.ts'
+import type { Database, Row, SqlText } from '../db/database.ts'
 import { asText, keepPassword, pooledDatabase, type ClientPool, type PgOptions, type PgPool } from './pool.ts'
 
 export { pgDefaults as neonSocketDefaults, type PgConnection, type PgOptions, type PgPool } from './pool.ts'
@@ -42,7 +42,7 @@ const everyRow = 2 ** 31 - 1
  * In the extended protocol, which takes one command only. This driver has no `queryMode` and uses that protocol for
  * statements with values, or with a limit of rows; after an error of the latter it leaves the server waiting.
  */
-async function askExtended(client: SocketClient, statement: Statement): Promise<{ rows: Row[] }> {
+async function askExtended(client: SocketClient, statement: SqlText): Promise<{ rows: Row[] }> {
   const query = asText(statement)
   if (query.values.length > 0) return client.query<Row>(query)
   try {

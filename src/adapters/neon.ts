@@ -2,6 +2,7 @@
 
 import { neon } from '@neondatabase/serverless'
 import { OptionError } from '../errors.ts'
+import { showValue } from '../options.ts'
 import { assertConnectionString } from '../db/connection-string.ts'
 import type { Database } from '../db/database.ts'
 import { placeOf } from '../db/redact.ts'
@@ -11,12 +12,18 @@ import { toDatabaseError } from '../db/transient.ts'
 export interface NeonOptions {
   /** `postgres://user:password@host/app`; a function is called for each statement, so let it cache. */
   connectionString: string | (() => string | Promise<string>)
+  /** Most requests in flight at a time; others wait in order. @default 20 */
+  maxRequests?: number | undefined
   /** Seconds to wait for the reply to a statement, above 0. @default 30 */
   fetchTimeoutSeconds?: number | undefined
 }
 
 /** Defaults of `neonDatabase`, and what Neon's proxy can carry: https://neon.com/docs/serverless/serverless-driver */
-export const neonDefaults = { fetchTimeoutSeconds: 30, replyLimitBytes: 64 * 1024 * 1024 } as const
+export const neonDefaults = {
+  maxRequests: 20,
+  fetchTimeoutSeconds: 30,
+  replyLimitBytes: 64 * 1024 * 1024,
+} as const
 
 /**
  * A Neon database over HTTP with `@neondatabase/serverless`: no connection to open first, nothing to close, made
@@ -24,7 +31,7 @@ export const neonDefaults = { fetchTimeoutSeconds: 30, replyLimitBytes: 64 * 102
  * `neonConfig.fetchEndpoint` does, for a local proxy.
  *
  * @throws {DefinitionError} when the connection string is no `postgres://` URL.
- * @throws {OptionError} when the timeout is not above 0.
+ * @throws {OptionError} when the timeout is not above 0, or `maxRequests` no whole number from 1.
  *
  * @example
  * ```ts
@@ -32,8 +39,11 @@ export const neonDefaults = { fetchTimeoutSeconds: 30, replyLimitBytes: 64 * 102
  * ```
  */
 export function neonDatabase(source: string | NeonOptions): Database {
-  const { connectionString, fetchTimeoutSeconds = neonDefaults.fetchTimeoutSeconds } =
-    typeof source === 'object' && source !== null ? source : { connectionString: source }
+  const {
+    connectionString,
+    maxRequests = neonDefaults.maxRequests,
+    fetchTimeoutSeconds = neonDefaults.fetchTimeoutSeconds,
+  } = typeof source === 'object' && source !== null ? source : { connectionString: source }
   if (typeof connectionString !== 'function') assertConnectionString(expected, connectionString)
   if (!(fetchTimeoutSeconds > 0)) {
     throw new OptionError(
@@ -41,18 +51,26 @@ export function neonDatabase(source: string | NeonOptions): Database {
       `fetchTimeoutSeconds must be above 0, got ${fetchTimeoutSeconds}.`,
     )
   }
+  if (!Number.isInteger(maxRequests) || maxRequests < 1) {
+    throw new OptionError(
+      'maxRequests',
+      `maxRequests must be a whole number from 1, got ${showValue(maxRequests)}.`,
+    )
+  }
   return {
+    connections: maxRequests,
     replyLimitBytes: neonDefaults.replyLimitBytes,
     // A function may answer each caller differently.
     ...(typeof connectionString === 'string' ? { joinsEnqueues: true } : {}),
-    async query({ text, values }) {
+    async query({ text, values }, { signal } = {}) {
       let where = 'the given connection string'
       let sent = false
       try {
         const url = typeof connectionString === 'string' ? connectionString : await connectionString()
         where = placeOf({ connectionString: url })
         const sql = neon(url)
-        const fetchOptions = { signal: AbortSignal.timeout(fetchTimeoutSeconds * 1000) }
+        const timeout = AbortSignal.timeout(fetchTimeoutSeconds * 1000)
+        const fetchOptions = { signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]) }
         sent = true
         return await sql.query(text, [...values], { fetchOptions, types: asText })
       } catch (error) {

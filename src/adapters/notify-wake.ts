@@ -5,6 +5,7 @@ import type { Logger } from '../observe/log.ts'
 import { notifyStatement, wakeChannel } from '../store/notify.ts'
 import { anyQueue, type Wake } from '../wake/wakes.ts'
 import type { Database } from '../db/database.ts'
+import { throughGate } from '../db/gated.ts'
 import { placeOf } from '../db/redact.ts'
 import { toDatabaseError } from '../db/transient.ts'
 import { PgClient } from './pg-client.ts'
@@ -69,7 +70,8 @@ export function notifyWake(options: NotifyWakeOptions): Wake {
 }
 
 /** Queues that are woken in one breath share a statement. */
-function createSender(database: Database): (queue: string) => Promise<void> {
+function createSender(given: Database): (queue: string) => Promise<void> {
+  const database = throughGate(given)
   let next: { readonly queues: Set<string>; readonly sent: Promise<void> } | undefined
   return (queue) => {
     if (next === undefined) {

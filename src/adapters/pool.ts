@@ -2,7 +2,7 @@
 import { DefinitionError } from '../errors.ts'
 import { showValue } from '../options.ts'
 import { assertConnectionString } from '../db/connection-string.ts'
-import type { Database, Row, Statement } from '../db/database.ts'
+import type { Database, Row, SqlText } from '../db/database.ts'
 import { placeOf } from '../db/redact.ts'
 import { endsConnection, toDatabaseError } from '../db/transient.ts'
 
@@ -14,8 +14,8 @@ export interface PgPool {
     queryMode: 'extended'
     types: { getTypeParser: () => (text: string) => string }
   }): Promise<{ rows: Row[] }>
-  /** What the pool was made with; host, port and database are named in messages. */
-  readonly options?: Parameters<typeof placeOf>[0]
+  /** Options of the pool: host, port and database are named in messages, `max` is its size. */
+  readonly options?: Parameters<typeof placeOf>[0] & { readonly max?: number }
 }
 
 /** What a connection is opened with, as its password function gets it. */
@@ -85,7 +85,7 @@ export function pooledDatabase<Client extends PoolClient>(
   adapter: string,
   source: string | PgOptions | PgPool,
   openPool: (options: PgOptions) => ClientPool<Client>,
-  ask: (client: Client, statement: Statement) => Promise<{ rows: Row[] }>,
+  ask: (client: Client, statement: SqlText) => Promise<{ rows: Row[] }>,
 ): Database {
   if (typeof source === 'object' && source !== null && isPool(source)) return givenPool(source)
   return ownPool(checkPgOptions(adapter, source), openPool, ask)
@@ -127,9 +127,23 @@ function isPool(source: PgOptions | PgPool): source is PgPool {
   return typeof source.query === 'function'
 }
 
+/** One database per pool, so that all who are given the pool share one gate. */
+const givenPools = new WeakMap<PgPool, Database>()
+
 function givenPool(pool: PgPool): Database {
+  const known = givenPools.get(pool)
+  if (known !== undefined) return known
+  const made = overPool(pool)
+  givenPools.set(pool, made)
+  return made
+}
+
+function overPool(pool: PgPool): Database {
   const where = pool.options === undefined ? 'the given pool' : placeOf(pool.options)
   return {
+    get connections() {
+      return pool.options?.max
+    },
     async query(statement) {
       try {
         const { rows } = await pool.query(asText(statement))
@@ -144,7 +158,7 @@ function givenPool(pool: PgPool): Database {
 function ownPool<Client extends PoolClient>(
   options: PgOptions,
   openPool: (options: PgOptions) => ClientPool<Client>,
-  ask: (client: Client, statement: Statement) => Promise<{ rows: Row[] }>,
+  ask: (client: Client, statement: SqlText) => Promise<{ rows: Row[] }>,
 ): Database {
   const where = placeOf(options)
   const settings = { ...pgDefaults, ...options }
@@ -171,28 +185,42 @@ function ownPool<Client extends PoolClient>(
   }
 
   return {
+    connections: settings.max,
     joinsEnqueues: true,
-    async query(statement) {
+    async query(statement, { signal } = {}) {
       const client = await checkOut().catch((error: unknown) => {
         throw toDatabaseError(error, where, { sent: false })
       })
-      try {
-        const { rows } = await ask(client, statement)
+      let isHeld = true
+      const giveBack = (isGood: boolean) => {
+        if (!isHeld) return
+        isHeld = false
         usedAt.set(client, Date.now())
-        client.release()
+        client.release(!isGood)
+      }
+      // Closes the connection under the statement, which ends its waiting here; the server notices by itself.
+      const giveUp = () => giveBack(false)
+      try {
+        if (signal?.aborted === true) throw notSent
+        signal?.addEventListener('abort', giveUp)
+        const { rows } = await ask(client, statement)
+        giveBack(true)
         return rows
       } catch (thrown) {
-        usedAt.set(client, Date.now())
-        client.release(endsConnection(thrown))
-        throw toDatabaseError(thrown, where)
+        giveBack(thrown === notSent || !endsConnection(thrown))
+        throw toDatabaseError(thrown, where, { sent: thrown !== notSent })
+      } finally {
+        signal?.removeEventListener('abort', giveUp)
       }
     },
     close: () => (closing ??= (pool ??= open()).end()),
   }
 }
 
+const notSent = new Error('the caller waits no longer')
+
 /** Text in and out whatever type parsers are set, unnamed for PgBouncer, and one command only as over HTTP. */
-export function asText({ text, values }: Statement) {
+export function asText({ text, values }: SqlText) {
   return {
     text,
     values: [...values],

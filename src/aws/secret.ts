@@ -54,10 +54,17 @@ export function secretDatabase(options: SecretDatabaseOptions): Database {
   const api = options.api ?? createAwsApi({ ...options, region })
   const fetchValue = service === 'ssm' ? fetchParameter : fetchSecret
   let opened: Promise<Database> | undefined
+  let connections: number | undefined
+
+  function openAs(connectionString: string): Database {
+    const database = open(connectionString)
+    connections = database.connections
+    return database
+  }
 
   function current(): Promise<Database> {
     const opening = (opened ??= fetchValue(api, secret).then(
-      (value) => open(readConnectionString(secret, value)),
+      (value) => openAs(readConnectionString(secret, value)),
       (error: unknown) => {
         throw unavailable(secret, error)
       },
@@ -70,11 +77,14 @@ export function secretDatabase(options: SecretDatabaseOptions): Database {
 
   return {
     ...(replyLimitBytes === undefined ? {} : { replyLimitBytes }),
-    async query(statement) {
+    get connections() {
+      return connections
+    },
+    async query(statement, queryOptions) {
       const used = current()
       const database = await used
       try {
-        return await database.query(statement)
+        return await database.query(statement, queryOptions)
       } catch (error) {
         // A statement that waited for a connection finds the old one closed when another has renewed it.
         const isStale =
@@ -84,7 +94,7 @@ export function secretDatabase(options: SecretDatabaseOptions): Database {
           opened = undefined
           void database.close?.().catch(() => {})
         }
-        return (await current()).query(statement)
+        return (await current()).query(statement, queryOptions)
       }
     },
     close: async () => (await opened)?.close?.(),

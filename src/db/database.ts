@@ -4,9 +4,27 @@
  * One SQL statement with its values. Values are text in Postgres' own input format (arrays as array literals),
  * so that every driver sends the same bytes and none of its type settings matters.
  */
-export interface Statement {
+export interface SqlText {
   readonly text: string
   readonly values: readonly (string | null)[]
+}
+
+/**
+ * How a statement uses a connection. `turn`: it claims or settles for a runner, and connections are reserved for it.
+ * `may-wait`: it may wait for a lock that another transaction holds, so only some connections are given to such
+ * statements. `quick`: it does neither.
+ */
+export type Lane = 'turn' | 'quick' | 'may-wait'
+
+/** A statement of izta's own. Required in each, so that none waits for locks in the place of others unnoticed. */
+export interface Statement extends SqlText {
+  readonly lane: Lane
+}
+
+/** How one statement is sent. */
+export interface QueryOptions {
+  /** Aborts when the caller waits no longer: then the connection is closed and the statement given up. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /** A row as Postgres prints it: column name → text, or null. */
@@ -19,7 +37,12 @@ export type Row = Record<string, string | null>
  * A call throws a `DatabaseError`; its `outcome` says whether the statement may have been applied nevertheless.
  */
 export interface Database {
-  query(statement: Statement): Promise<Row[]>
+  query(statement: SqlText, options?: QueryOptions): Promise<Row[]>
+  /**
+   * How many statements the database can carry at once, such as the size of a pool. More than that wait in izta, in
+   * order, and not in the driver. @default 10
+   */
+  readonly connections?: number | undefined
   /** The largest reply the driver can carry, in bytes; absent when there is no such limit. */
   readonly replyLimitBytes?: number
   /**
@@ -33,8 +56,10 @@ export interface Database {
 }
 
 /** What a wrapper passes on as it is. */
-export function traitsOf({ replyLimitBytes, joinsEnqueues }: Database): Omit<Database, 'query' | 'close'> {
+export function traitsOf(database: Database): Omit<Database, 'query' | 'close'> {
+  const { connections, replyLimitBytes, joinsEnqueues } = database
   return {
+    ...(connections === undefined ? {} : { connections }),
     ...(replyLimitBytes === undefined ? {} : { replyLimitBytes }),
     ...(joinsEnqueues === undefined ? {} : { joinsEnqueues }),
   }
@@ -55,10 +80,10 @@ export function inSchema(database: Database, schema: string): Database {
   const texts = new Map<string, string>()
   return {
     ...traitsOf(database),
-    query(statement) {
+    query(statement, options) {
       let text = texts.get(statement.text)
       if (text === undefined) texts.set(statement.text, (text = bindSchema(statement.text, schema)))
-      return database.query({ text, values: statement.values })
+      return database.query({ ...statement, text }, options)
     },
     close: async () => database.close?.(),
   }

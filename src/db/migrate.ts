@@ -5,6 +5,7 @@ import { readFile, readdir } from 'node:fs/promises'
 import { systemClock } from '../clock.ts'
 import { DatabaseError, IztaError, SchemaTooNewError } from '../errors.ts'
 import { bindSchema, type Database, type Statement } from './database.ts'
+import { throughGate, type GatedDatabase } from './gated.ts'
 import { repeat } from './run.ts'
 import { isDatabaseError } from './transient.ts'
 
@@ -56,7 +57,8 @@ select name, checksum, breaking from izta.migration order by id`
  * @throws {SchemaTooNewError} when a newer izta made a change that this version cannot work with.
  * @throws {DatabaseError} with code `migration-changed` when an applied migration's file has changed.
  */
-export async function migrate(database: Database, options: MigrateOptions): Promise<{ applied: string[] }> {
+export async function migrate(given: Database, options: MigrateOptions): Promise<{ applied: string[] }> {
+  const database = forMigrations(given)
   const migrations = await readMigrations(options.folder)
   const before = await readState(database, options.schema, migrations)
   if (before.state === 'too-new') throw tooNew(before)
@@ -70,12 +72,20 @@ export async function migrate(database: Database, options: MigrateOptions): Prom
   return { applied: pending.map(({ name }) => name) }
 }
 
+/** An index of a large table takes longer than a call of the application may. */
+const forMigrations = (database: Database) => throughGate(database, { callTimeoutSeconds: 900 })
+
 /** Compares the database with this version's migrations, without changing anything. */
 export async function checkSchema(database: Database, options: MigrateOptions): Promise<SchemaState> {
-  return readState(database, options.schema, await readMigrations(options.folder))
+  return readState(forMigrations(database), options.schema, await readMigrations(options.folder))
 }
 
-async function apply(database: Database, schema: string, migration: Migration, all: readonly Migration[]) {
+async function apply(
+  database: GatedDatabase,
+  schema: string,
+  migration: Migration,
+  all: readonly Migration[],
+) {
   const statement = applyStatement(schema, migration)
   try {
     await repeat(database, systemClock, () => statement)
@@ -98,23 +108,23 @@ select exists (
     and pg_catalog.has_schema_privilege(r.oid, n.oid, 'usage') and pg_catalog.pg_has_role(c.relowner, 'usage')) as used`
 
 async function hasRoles(
-  database: Database,
+  database: GatedDatabase,
   migrations: readonly Migration[],
   schema: string,
 ): Promise<boolean> {
   if (migrations.length === 0) return false
-  const statement = { text: bindSchema(rolesInUse, schema), values: [] }
+  const statement: Statement = { lane: 'quick', text: bindSchema(rolesInUse, schema), values: [] }
   const { rows } = await repeat(database, systemClock, () => statement)
   return rows[0]?.['used'] === 't'
 }
 
-async function grantRoles(database: Database, schema: string): Promise<void> {
+async function grantRoles(database: GatedDatabase, schema: string): Promise<void> {
   const text = bindSchema(await readFile(new URL('roles.sql', packagedMigrations), 'utf8'), schema)
-  await repeat(database, systemClock, () => ({ text, values: [] }))
+  await repeat(database, systemClock, () => ({ lane: 'may-wait', text, values: [] }))
 }
 
 async function readState(
-  database: Database,
+  database: GatedDatabase,
   schema: string,
   migrations: readonly Migration[],
 ): Promise<SchemaState> {
@@ -134,10 +144,10 @@ async function readState(
   return { state: isTooNew ? 'too-new' : own, applied, pending, unknown }
 }
 
-async function readRows(database: Database, schema: string): Promise<AppliedMigration[]> {
+async function readRows(database: GatedDatabase, schema: string): Promise<AppliedMigration[]> {
   try {
     const text = bindSchema(readApplied, schema)
-    const { rows } = await repeat(database, systemClock, () => ({ text, values: [] }))
+    const { rows } = await repeat(database, systemClock, () => ({ lane: 'quick', text, values: [] }))
     return rows.map(({ name, checksum, breaking }) => ({
       name: name ?? '',
       checksum: checksum ?? '',
@@ -205,7 +215,7 @@ begin
   insert into ${table} (id, name, checksum, breaking)
   values (${id}, ${literal(name)}, ${literal(checksum)}, ${breaking});
 end`
-  return { text: `do ${dollarQuoted(body)}`, values: [] }
+  return { lane: 'may-wait', text: `do ${dollarQuoted(body)}`, values: [] }
 }
 
 /** Two schemas of one database migrate independently. */

@@ -2,7 +2,8 @@
 
 import { backoffMs, pause, systemClock, type Clock } from '../clock.ts'
 import type { DatabaseError } from '../errors.ts'
-import type { Database, Row, Statement } from './database.ts'
+import type { Row, Statement } from './database.ts'
+import type { CallLimits, GatedDatabase } from './gated.ts'
 import { isDatabaseError } from './transient.ts'
 
 export const repeatDefaults = { attempts: 5, pauses: { firstMs: 50, longestMs: 2_000 } } as const
@@ -10,9 +11,12 @@ export const repeatDefaults = { attempts: 5, pauses: { firstMs: 50, longestMs: 2
 export interface RepeatOptions {
   /** Tries in all. */
   readonly attempts?: number
-  /** Ends the pauses; a statement on its way is not interrupted. */
+  /** Ends the pauses and a statement in flight. */
   readonly signal?: AbortSignal
-  /** On the clock's scale: no pause goes beyond it. */
+  /**
+   * On the clock's scale, in place of the time of a call: the end of a lease. A statement is sent at least once, also
+   * after it, since the lease may still be held.
+   */
   readonly deadlineMs?: number
   /** Measures the pauses. A database needs real time to come back, also where a test has stopped the clock. */
   readonly pauseClock?: Clock
@@ -29,37 +33,47 @@ export interface RepeatedReply {
  * with outcome `unknown` is thrown if there was one, because it still holds; a refusal after it gets that outcome too.
  */
 export async function repeat(
-  database: Database,
+  database: GatedDatabase,
   clock: Clock,
   build: (isRepeat: boolean) => Statement,
   options: RepeatOptions = {},
 ): Promise<RepeatedReply> {
-  const {
-    attempts = repeatDefaults.attempts,
-    signal,
-    deadlineMs = Infinity,
-    pauseClock = systemClock,
-  } = options
+  const { attempts = repeatDefaults.attempts, deadlineMs = Infinity, pauseClock = systemClock } = options
+  const limits = limitsOf(database, clock, options)
+  const { signal } = limits
   let lost: DatabaseError | undefined
   for (let attempt = 1; ; attempt++) {
     const ambiguous = lost !== undefined
     try {
-      return { rows: await database.query(build(ambiguous)), ambiguous }
+      return { rows: await database.query(build(ambiguous), limits), ambiguous }
     } catch (error) {
       if (!isDatabaseError(error)) throw error
       if (!error.retryable) throw ambiguous ? Object.assign(error, { outcome: 'unknown' }) : error
       if (error.outcome === 'unknown') lost = error
       const pauseMs = backoffMs(attempt, repeatDefaults.pauses)
-      if (attempt >= attempts || clock.now() + pauseMs >= deadlineMs) throw lost ?? error
+      const isLast = attempt >= attempts || systemClock.now() + pauseMs >= limits.untilMs
+      if (isLast || clock.now() + pauseMs >= deadlineMs) throw lost ?? error
       await pause(pauseClock, pauseMs, signal)
-      if (signal?.aborted) throw lost ?? error
+      if (signal?.aborted === true) throw lost ?? error
     }
   }
 }
 
+/** What a statement after the lease's end gets to be answered. */
+const leastMs = 2_000
+
+function limitsOf(database: GatedDatabase, clock: Clock, { deadlineMs, signal }: RepeatOptions): CallLimits {
+  const limits = database.limits()
+  const untilMs =
+    deadlineMs === undefined
+      ? limits.untilMs
+      : systemClock.now() + Math.max(leastMs, deadlineMs - clock.now())
+  return { untilMs, signal: signal ?? limits.signal }
+}
+
 /** For statements that may run twice without harm. */
 export async function runStatement(
-  { database, clock }: { readonly database: Database; readonly clock: Clock },
+  { database, clock }: { readonly database: GatedDatabase; readonly clock: Clock },
   statement: Statement,
 ): Promise<Row[]> {
   const { rows } = await repeat(database, clock, () => statement)

@@ -69,10 +69,14 @@ function judge(error: unknown, sent: boolean): Judgement {
   const chain = causesOf(error)
   const sqlState = chain.map(sqlStateOf).find((state) => state !== undefined)
   const verdict = sqlState === undefined ? judgeWithoutState(chain) : judgeState(sqlState, chain)
-  // An answer that was lost before anything was sent was no answer to the statement.
-  const isLostBefore = !sent && verdict === verdicts.lost
-  return { sqlState, verdict: isLostBefore ? verdicts.notConnected : verdict, chain }
+  return { sqlState, verdict: sent ? verdict : (beforeSent.get(verdict) ?? verdict), chain }
 }
+
+/** Verdicts that doubt what became of a statement, and what they are before it was sent. */
+const beforeSent = new Map<Verdict, Verdict>([
+  [verdicts.lost, verdicts.notConnected],
+  [verdicts.unrecognized, verdicts.other],
+])
 
 function judgeState(sqlState: string, chain: readonly unknown[]): Verdict {
   // PgBouncer gives the first of these to all its errors, and Neon's proxy the second:

@@ -40,6 +40,7 @@ export interface CancelRetention {
 }
 
 export const cancelStatement = (id: string, keep: CancelRetention): Statement => ({
+  lane: 'may-wait',
   text: cancel,
   values: [id, keep.jobs, keep.seconds, String(keep.fallbackSeconds)],
 })

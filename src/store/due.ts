@@ -32,7 +32,7 @@ select ${epochMs('izta.now()')} as now_ms,
 from tasks t
 cross join plans p`
 
-export const nextAlarmStatement: Statement = { text: nextDue, values: [] }
+export const nextAlarmStatement: Statement = { lane: 'quick', text: nextDue, values: [] }
 
 /** By the database's clock. */
 export interface NextAlarm {
@@ -64,6 +64,7 @@ update izta.wake set armed_at = $1::timestamptz
 where armed_at <= izta.now() + interval '${alarmMarginSeconds} seconds' or armed_at > $1::timestamptz`
 
 export const recordAlarmStatement = (armedAt: Date): Statement => ({
+  lane: 'may-wait',
   text: record,
   values: [armedAt.toISOString()],
 })
@@ -113,6 +114,7 @@ union all
 select ${epochMs('izta.now()')}, ${epochMs('run_at')} from waiting`
 
 export const lastLookStatement = (queues: readonly string[], withinMs: number): Statement => ({
+  lane: 'turn',
   text: look,
   values: [textArray(queues), String(Math.floor(withinMs))],
 })
@@ -137,7 +139,11 @@ cross join lateral (
   select o.run_at from izta.task o where o.queue = q.name and o.priority = p.priority order by o.run_at limit 1) t
 where not q.paused and (pg_catalog.cardinality($1::text[]) = 0 or q.name = any ($1::text[]))`
 
-export const nextDueStatement = (queues: string): Statement => ({ text: nextDueOfQueues, values: [queues] })
+export const nextDueStatement = (queues: string): Statement => ({
+  lane: 'quick',
+  text: nextDueOfQueues,
+  values: [queues],
+})
 
 /** In how many milliseconds the next task is due (0 or less: now); undefined when there is none. */
 export function readNextDue(rows: readonly Row[]): number | undefined {

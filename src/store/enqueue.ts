@@ -1,5 +1,5 @@
 // Inserts tasks: one call for any number of them, all or nothing, safe to repeat by their ids (izta.enqueue_1).
-import type { Row, Statement } from '../db/database.ts'
+import type { Lane, Row, Statement } from '../db/database.ts'
 import type { NewTask } from '../job/prepare.ts'
 import type { TaskStatus } from '../job/task.ts'
 import { alarmMarginSeconds } from './due.ts'
@@ -51,12 +51,25 @@ const enqueueOnly = `
 select refused from izta.enqueue_1(${input}, false, null)`
 
 export function enqueueStatement(tasks: readonly NewTask[], lookInHistory: boolean): Statement {
-  return { text: enqueueAndWake, values: [...taskColumns(tasks), ...boundsOf(tasks, lookInHistory)] }
+  return {
+    lane: laneOf(tasks),
+    text: enqueueAndWake,
+    values: [...taskColumns(tasks), ...boundsOf(tasks, lookInHistory)],
+  }
 }
 
 export function enqueueOnlyStatement(tasks: readonly NewTask[], lookInHistory: boolean): Statement {
-  return { text: enqueueOnly, values: [...taskColumns(tasks), ...boundsOf(tasks, lookInHistory)] }
+  return {
+    lane: laneOf(tasks),
+    text: enqueueOnly,
+    values: [...taskColumns(tasks), ...boundsOf(tasks, lookInHistory)],
+  }
 }
+
+/** Whether another transaction may be about to store a task with the same key or id: then its insert waits for that. */
+export const mayWait = ({ key, idWasGiven }: NewTask): boolean => key !== undefined || idWasGiven === true
+
+const laneOf = (tasks: readonly NewTask[]): Lane => (tasks.some(mayWait) ? 'may-wait' : 'quick')
 
 /** The least and the greatest id, in the order of text, which is that of UUIDs in lower case. */
 function boundsOf(tasks: readonly NewTask[], areWanted: boolean): (string | null)[] {
@@ -94,7 +107,7 @@ select t.id, ${unfinishedStatus} as status
 from izta.task t where t.job = $1::text and t.key = $2::text and t.key_until is not null and not t.key_freed`
 
 export function keyHolderStatement(job: string, key: string): Statement {
-  return { text: keyHolder, values: [job, key] }
+  return { lane: 'quick', text: keyHolder, values: [job, key] }
 }
 
 export function readKeyHolder(rows: readonly Row[]): { id: string; status: TaskStatus } | undefined {

@@ -29,7 +29,11 @@ select current_setting('server_version') as version, current_setting('server_ver
 from pg_roles r
 where r.rolname = current_user`
 
-export const serverStatement = (schema: string): Statement => ({ text: server, values: [schema] })
+export const serverStatement = (schema: string): Statement => ({
+  lane: 'quick',
+  text: server,
+  values: [schema],
+})
 
 export interface ServerFacts {
   readonly version: string
@@ -102,6 +106,7 @@ where n.nspname = $1::text and not has_function_privilege(f.oid, 'execute')
 order by object`
 
 export const missingPrivilegesStatement = (schema: string): Statement => ({
+  lane: 'quick',
   text: missingPrivileges,
   values: [schema],
 })
@@ -119,7 +124,11 @@ join pg_class c on c.relnamespace = n.oid and c.relkind = 'r'
 left join pg_stat_all_tables s on s.relid = c.oid
 where n.nspname = $1::text and c.relname in ('task', 'history')`
 
-export const tablesStatement = (schema: string): Statement => ({ text: tables, values: [schema] })
+export const tablesStatement = (schema: string): Statement => ({
+  lane: 'quick',
+  text: tables,
+  values: [schema],
+})
 
 export interface TableFacts {
   readonly tableBytes: number
@@ -168,7 +177,7 @@ from (
 order by seconds desc nulls last, transactions desc nulls last
 limit 20`
 
-export const holdersStatement: Statement = { text: holders, values: [] }
+export const holdersStatement: Statement = { lane: 'quick', text: holders, values: [] }
 
 /** Something that holds the xmin horizon. */
 export interface Holder {

@@ -38,7 +38,7 @@ cross join lateral (
 group by n.name, n.paused
 order by n.name`
 
-export const queueHealthStatement: Statement = { text: queues, values: [String(healthRows)] }
+export const queueHealthStatement: Statement = { lane: 'quick', text: queues, values: [String(healthRows)] }
 
 export interface QueueHealth {
   readonly name: string
@@ -88,7 +88,7 @@ from ended e
 full join unfinished u on u.job = e.job
 order by job`
 
-export const jobHealthStatement: Statement = { text: jobs, values: [String(healthRows)] }
+export const jobHealthStatement: Statement = { lane: 'quick', text: jobs, values: [String(healthRows)] }
 
 export interface JobHealth {
   readonly job: string
@@ -132,7 +132,7 @@ select count(*) as schedules, count(*) filter (where s.paused) as paused,
   ${epochMs('izta.now() - now()')} as clock_moved_ms
 from izta.schedule s`
 
-export const scheduleHealthStatement: Statement = { text: schedules, values: [] }
+export const scheduleHealthStatement: Statement = { lane: 'quick', text: schedules, values: [] }
 
 export interface ScheduleHealth {
   readonly schedules: number
@@ -167,7 +167,11 @@ select (select count(*) from (
   coalesce(date_part('epoch', izta.now() - min(h.expires_at))::bigint, 0) as oldest_seconds
 from (select expires_at from izta.history order by expires_at limit 1) h`
 
-export const historyHealthStatement: Statement = { text: history, values: [String(healthRows)] }
+export const historyHealthStatement: Statement = {
+  lane: 'quick',
+  text: history,
+  values: [String(healthRows)],
+}
 
 export interface HistoryHealth {
   /** Rows whose time is over, at most `healthRows`. */

@@ -26,7 +26,7 @@ select ${taskColumns} from izta.task t where t.id = $1::uuid
 union all
 select ${historyColumns} from izta.history h where h.id = $1::uuid`
 
-export const getStatement = (id: string): Statement => ({ text: get, values: [id] })
+export const getStatement = (id: string): Statement => ({ lane: 'quick', text: get, values: [id] })
 
 // Where a task stands, without its payload and result. Served by both primary keys.
 const statusOfTask = `
@@ -34,7 +34,11 @@ select t.job, ${unfinishedStatus} as status from izta.task t where t.id = $1::uu
 union all
 select h.job, h.status from izta.history h where h.id = $1::uuid`
 
-export const statusStatement = (id: string): Statement => ({ text: statusOfTask, values: [id] })
+export const statusStatement = (id: string): Statement => ({
+  lane: 'quick',
+  text: statusOfTask,
+  values: [id],
+})
 
 export function readStatus(rows: readonly Row[]): { job: string; status: TaskStatus } | undefined {
   const row = rows[0]
@@ -78,6 +82,7 @@ export interface ListFilter {
 }
 
 export const listStatement = (filter: ListFilter): Statement => ({
+  lane: 'quick',
   text: list,
   values: [
     filter.cursor ?? null,
@@ -148,6 +153,7 @@ group by 1, 2
 order by 1, 2`
 
 export const countsStatement = (since: Date | undefined): Statement => ({
+  lane: 'quick',
   text: counts,
   values: [since?.toISOString() ?? null],
 })
@@ -164,6 +170,7 @@ const earlierSlot = `
 select id from izta.task where schedule = $1::text and slot < $2::timestamptz and id <> $3::uuid order by slot limit 1`
 
 export const earlierSlotStatement = (schedule: string, slot: Date, id: string): Statement => ({
+  lane: 'turn',
   text: earlierSlot,
   values: [schedule, slot.toISOString(), id],
 })

@@ -10,5 +10,5 @@ const notify = `
 select pg_catalog.pg_notify('${wakeChannel}', queue) from pg_catalog.unnest($1::text[]) queue`
 
 export function notifyStatement(queues: readonly string[]): Statement {
-  return { text: notify, values: [textArray(queues)] }
+  return { lane: 'quick', text: notify, values: [textArray(queues)] }
 }

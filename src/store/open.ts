@@ -1,6 +1,6 @@
 // The database as the rest of izta uses it: with an event for each call, and told when its schema is too new.
 import type { Clock } from '../clock.ts'
-import { traitsOf, type Database, type Statement } from '../db/database.ts'
+import { traitsOf, type Database, type SqlText } from '../db/database.ts'
 import { isDatabaseError } from '../db/transient.ts'
 import { SchemaTooNewError } from '../errors.ts'
 import type { Events } from '../observe/events.ts'
@@ -10,7 +10,7 @@ import { text } from './encode.ts'
 export const newestMigration = 5
 
 // What a newer izta did that older code cannot live with; the table holds a few rows.
-const breakingSince: Statement = {
+const breakingSince: SqlText = {
   text: `
 select name
 from izta.migration
@@ -24,13 +24,13 @@ export function tellTooNew(database: Database): Database {
   return {
     ...traitsOf(database),
     close: async () => database.close?.(),
-    async query(statement) {
+    async query(statement, options) {
       try {
-        return await database.query(statement)
+        return await database.query(statement, options)
       } catch (error) {
         if (!isDatabaseError(error) || error.code !== 'not-migrated') throw error
         // Where the table itself is missing, the first error says it all.
-        const newer = await database.query(breakingSince).catch(() => [])
+        const newer = await database.query(breakingSince, options).catch(() => [])
         if (newer.length === 0) throw error
         const names = newer.map((row) => text(row, 'name')).join(', ')
         throw new SchemaTooNewError(
@@ -47,11 +47,11 @@ export function tellTooNew(database: Database): Database {
 export function measured(database: Database, events: Events, clock: Clock): Database {
   return {
     ...database,
-    async query(statement) {
+    async query(statement, options) {
       const startedAtMs = clock.now()
       let succeeded = false
       try {
-        const rows = await database.query(statement)
+        const rows = await database.query(statement, options)
         succeeded = true
         return rows
       } finally {

@@ -12,6 +12,10 @@ with gone as (
   returning id)
 select count(*) as pruned from gone`
 
-export const pruneStatement = (rows: number): Statement => ({ text: prune, values: [String(rows)] })
+export const pruneStatement = (rows: number): Statement => ({
+  lane: 'quick',
+  text: prune,
+  values: [String(rows)],
+})
 
 export const readPruned = (rows: readonly Row[]): number => integer(rows[0] ?? {}, 'pruned')

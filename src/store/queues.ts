@@ -20,6 +20,7 @@ order by n.name
 on conflict do nothing`
 
 export const registerQueuesStatement = (names: readonly string[]): Statement => ({
+  lane: 'may-wait',
   text: register,
   values: [textArray(names)],
 })
@@ -37,7 +38,7 @@ cross join lateral (
     where t.queue = q.name and t.priority = p.priority and t.run_at <= izta.now()) x) d
 order by q.name`
 
-export const listQueuesStatement: Statement = { text: list, values: [] }
+export const listQueuesStatement: Statement = { lane: 'quick', text: list, values: [] }
 
 /** A queue, and the tasks in it that are due and not running. */
 export interface QueueInfo {
@@ -61,6 +62,7 @@ insert into izta.queue (name, paused) values ($1::text, $2::boolean)
 on conflict (name) do update set paused = excluded.paused, woken_at = '-infinity'`
 
 export const setQueuePausedStatement = (name: string, paused: boolean): Statement => ({
+  lane: 'may-wait',
   text: setPaused,
   values: [name, String(paused)],
 })
@@ -82,7 +84,11 @@ marked as (
     select l.name from izta.queue l where l.name in (select s.name from stale s) for no key update skip locked)))
 select name from stale`
 
-export const wakeQueueStatement = (name: string): Statement => ({ text: wake, values: [name] })
+export const wakeQueueStatement = (name: string): Statement => ({
+  lane: 'quick',
+  text: wake,
+  values: [name],
+})
 
 // Queues with tasks that no runner was woken for lately and that are due, as a tick finds them after lost wakes, or due
 // so soon that a runner waits for them ($1), if none does so already; and what waits in every queue. Counts end at
@@ -131,6 +137,7 @@ where w.due > 0::numeric or w.name in (select d.name from due d)
 order by w.name`
 
 export const wakeDueStatement = (aheadSeconds: number): Statement => ({
+  lane: 'quick',
   text: wakeDue,
   values: [String(aheadSeconds)],
 })

@@ -54,11 +54,16 @@ const values = ({ lease, queues, leaseMs, except }: LeaseRange) => [
   plainArray(except),
 ]
 
-export const heldStatement = (range: LeaseRange): Statement => ({ text: held, values: values(range) })
+export const heldStatement = (range: LeaseRange): Statement => ({
+  lane: 'turn',
+  text: held,
+  values: values(range),
+})
 
 export const readHeld = (rows: readonly Row[]): ClaimedTask[] => rows.map(readClaimedTask)
 
 export const releaseHeldStatement = (range: LeaseRange): Statement => ({
+  lane: 'turn',
   text: releaseHeld,
   values: values(range),
 })

@@ -34,6 +34,7 @@ select
   (select h.payload is null from izta.history h where h.id = $1::uuid) as bare`
 
 export const retryStatement = (id: string, force: boolean): Statement => ({
+  lane: 'may-wait',
   text: retry,
   values: [id, String(force)],
 })

@@ -15,6 +15,7 @@ where $1::text is null or s.name = $1
 order by s.name`
 
 export const listSchedulesStatement = (name: string | undefined): Statement => ({
+  lane: 'quick',
   text: listSchedules,
   values: [name ?? null],
 })
@@ -83,7 +84,11 @@ paused as (
   returning s.name)
 ${changeReply('paused')}`
 
-export const pauseScheduleStatement = (name: string): Statement => ({ text: pauseSchedule, values: [name] })
+export const pauseScheduleStatement = (name: string): Statement => ({
+  lane: 'may-wait',
+  text: pauseSchedule,
+  values: [name],
+})
 
 const resumeSchedule = `
 with resumed as (
@@ -92,7 +97,11 @@ with resumed as (
   returning name)
 select exists (select from resumed) as changed, false as contended`
 
-export const resumeScheduleStatement = (name: string): Statement => ({ text: resumeSchedule, values: [name] })
+export const resumeScheduleStatement = (name: string): Statement => ({
+  lane: 'may-wait',
+  text: resumeSchedule,
+  values: [name],
+})
 
 // Removes a schedule of the app (null: a dynamic one) and its tasks that never started.
 const removeSchedule = `${lockedIfAsSeen('s.app is not distinct from $2::text')}
@@ -101,6 +110,7 @@ gone as (
 ${changeReply('gone')}`
 
 export const removeScheduleStatement = (name: string, app: string | undefined): Statement => ({
+  lane: 'may-wait',
   text: removeSchedule,
   values: [name, app ?? null],
 })
@@ -139,6 +149,7 @@ left join izta.queue q on q.name = s.queue
 where s.name = $1::text`
 
 export const triggerScheduleStatement = (name: string, id: string): Statement => ({
+  lane: 'may-wait',
   text: triggerSchedule,
   values: [name, id],
 })

@@ -15,6 +15,7 @@ limit $1::integer`
 
 /** `afterName`: the last name of the page before, '' for the first page. */
 export const toPlanStatement = (limit: number, afterName: string): Statement => ({
+  lane: 'quick',
   text: toPlan,
   values: [String(limit), afterName, String(defaults.schedule.lateSeconds)],
 })
@@ -115,6 +116,7 @@ export function planStatement(plans: readonly SchedulePlan[]): Statement {
     schedule.tasks.map((task) => ({ ...task, schedule: schedule.name })),
   )
   return {
+    lane: 'may-wait',
     text: plan,
     values: [
       textArray(plans.map((schedule) => schedule.name)),

@@ -116,6 +116,7 @@ export function syncSchedulesStatement({
   schedules,
 }: SyncRequest): Statement {
   return {
+    lane: 'may-wait',
     text: sync,
     values: [
       app ?? null,

@@ -1,6 +1,6 @@
 // The hot path: one call that settles what has ended and claims what is due (migrations: izta.turn_1).
 import type { Row, Statement } from '../db/database.ts'
-import { taskColumns } from './enqueue.ts'
+import { mayWait, taskColumns } from './enqueue.ts'
 import type { NewTask } from '../job/prepare.ts'
 import {
   flag,
@@ -119,6 +119,8 @@ export function turnStatement(request: TurnRequest): Statement {
     }
   })
   return {
+    // A parent of such children is settled in a call of its own.
+    lane: children.some(mayWait) ? 'may-wait' : 'turn',
     text: turn,
     values: [
       request.lease,

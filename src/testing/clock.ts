@@ -1,6 +1,7 @@
 // A clock for tests that moves the database and Node together.
 import type { Clock } from '../clock.ts'
 import { bindSchema, type Database } from '../db/database.ts'
+import { throughGate } from '../db/gated.ts'
 import { defaults } from '../defaults.ts'
 import { OptionError } from '../errors.ts'
 import { flag } from '../store/encode.ts'
@@ -66,12 +67,14 @@ const setNow = `update izta.test_clock set at = $1::timestamptz`
  * ```
  */
 export async function createTestClock(options: TestClockOptions): Promise<TestClock> {
-  const { database, schema = defaults.schema, at = new Date('2030-01-01T00:00:00Z') } = options
+  const { schema = defaults.schema, at = new Date('2030-01-01T00:00:00Z') } = options
+  const database = throughGate(options.database)
+  const ask = (text: string, ...values: string[]) =>
+    database.query({ lane: 'quick', text: bindSchema(text, schema), values })
   let nowMs = at.getTime()
   const timers = new Set<{ atMs: number; callback: () => void }>()
 
-  const write = (instant: Date) =>
-    database.query({ text: bindSchema(setNow, schema), values: [instant.toISOString()] })
+  const write = (instant: Date) => ask(setNow, instant.toISOString())
 
   async function advanceTo(instant: Date): Promise<void> {
     const targetMs = instant.getTime()
@@ -92,14 +95,14 @@ export async function createTestClock(options: TestClockOptions): Promise<TestCl
     await write(instant)
   }
 
-  const [row] = await database.query({ text: bindSchema(isUsed, schema), values: [] })
+  const [row] = await ask(isUsed)
   if (flag(row ?? {}, 'used')) {
     throw new OptionError(
       'database',
       `createTestClock: the schema "${schema}" of this database has tasks, which a clock that stands still would stop for ever: use a database made for the test.`,
     )
   }
-  await database.query({ text: bindSchema(replaceNow, schema), values: [] })
+  await ask(replaceNow)
   await write(at)
   return {
     now: () => nowMs,

@@ -1,7 +1,7 @@
 // Sets the alarm for what is due next: arm first, record second. docs/waking.md explains the protocol.
 import * as z from 'zod/mini'
 import type { Clock } from '../clock.ts'
-import type { Database } from '../db/database.ts'
+import type { GatedDatabase } from '../db/gated.ts'
 import { repeat } from '../db/run.ts'
 import { defaults } from '../defaults.ts'
 import {
@@ -42,7 +42,7 @@ const { overdueSeconds, blindSeconds } = defaults.alarm
  * @throws when the alarm cannot be set; nothing was recorded then.
  */
 export async function armNext(
-  { database, clock, log }: { readonly database: Database; readonly clock: Clock; readonly log: Logger },
+  { database, clock, log }: { readonly database: GatedDatabase; readonly clock: Clock; readonly log: Logger },
   alarm: Alarm,
   { checkSeconds, trustsRecord }: ArmOptions,
 ): Promise<void> {

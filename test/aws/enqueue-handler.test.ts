@@ -303,9 +303,22 @@ describe('the database', () => {
     expect(await storedTasks()).toBe(before + 1)
   })
 
-  test('a failure of another kind is 500 without a word of the inside', async () => {
+  test('a failure of the adapter is 503 without a word of the inside', async () => {
     const broken: Database = { query: () => Promise.reject(new TypeError('secret internals')) }
     const answer = await using(broken)(asking({ tasks: [half] }))
+    expect(answer).toMatchObject({
+      statusCode: 503,
+      error: { code: 'database-error', retryable: false, issues: [] },
+    })
+    expect(JSON.stringify(answer)).not.toContain('secret')
+    expect(JSON.stringify(answer)).toContain('may have been stored or not')
+  })
+
+  test('a failure of another kind is 500 without a word of the inside', async () => {
+    const enqueue = () => Promise.reject(new TypeError('secret internals'))
+    const tracing = { enqueue, current: () => undefined, run: enqueue }
+    const traced = createEnqueueHandler({ izta: createIzta({ database, jobs, log: quiet, tracing }) })
+    const answer = await traced(asking({ tasks: [half] }))
     expect(answer).toMatchObject({
       statusCode: 500,
       error: { code: 'internal', retryable: false, issues: [] },

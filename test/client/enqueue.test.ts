@@ -10,7 +10,7 @@ import {
   type EnqueueOptions,
   type IztaOptions,
   type Logger,
-  type Statement,
+  type SqlText,
 } from 'izta'
 import { drain } from 'izta/testing'
 import { beforeEach, describe, expect, test } from 'vitest'
@@ -35,7 +35,7 @@ const note = defineJob({
 const sweep = defineJob({ id: 'sweep', run() {} })
 const later = defineJob({ id: 'later', payload: z.string().refine(async (text) => text !== 'no', 'not no') })
 const jobs = [divide, note, sweep, later]
-const sent: Statement[] = []
+const sent: SqlText[] = []
 const watched: Database = {
   query(statement) {
     sent.push(statement)

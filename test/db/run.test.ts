@@ -1,6 +1,7 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import type { Clock } from '../../src/clock.ts'
-import type { Database, Row, Statement } from '../../src/db/database.ts'
+import type { Database, Row, SqlText, Statement } from '../../src/db/database.ts'
+import { throughGate } from '../../src/db/gated.ts'
 import { repeat as repeatStatement, repeatDefaults, type RepeatOptions } from '../../src/db/run.ts'
 import { DatabaseError, type StatementOutcome } from '../../src/errors.ts'
 
@@ -13,8 +14,8 @@ function failed(outcome: StatementOutcome, retryable = true): DatabaseError {
 }
 
 /** Answers with what is scripted, in order. */
-function scripted(...answers: (Row[] | Error)[]): Database & { readonly sent: Statement[] } {
-  const sent: Statement[] = []
+function scripted(...answers: (Row[] | Error)[]): Database & { readonly sent: SqlText[] } {
+  const sent: SqlText[] = []
   return {
     sent,
     async query(statement) {
@@ -44,12 +45,16 @@ function instantClock(): Clock & { readonly pauses: number[] } {
 
 /** Pauses are measured by the same clock as the deadline. */
 function repeat(database: Database, clock: Clock, make: typeof build, options: RepeatOptions = {}) {
-  return repeatStatement(database, clock, make, { ...options, pauseClock: clock })
+  return repeatStatement(throughGate(database), clock, make, { ...options, pauseClock: clock })
 }
 
-const build = (isRepeat: boolean): Statement => ({ text: isRepeat ? 'repeat' : 'first', values: [] })
+const build = (isRepeat: boolean): Statement => ({
+  lane: 'quick',
+  text: isRepeat ? 'repeat' : 'first',
+  values: [],
+})
 
-function textsOf({ sent }: { sent: readonly Statement[] }): string[] {
+function textsOf({ sent }: { sent: readonly SqlText[] }): string[] {
   return sent.map(({ text }) => text)
 }
 
@@ -78,9 +83,11 @@ test('an error that is not retryable is thrown at once', async () => {
   expect(database.sent).toHaveLength(1)
 })
 
-test('an error that is none of the database is thrown at once', async () => {
-  const error = new TypeError('a bug')
-  await expect(repeat(scripted(error), instantClock(), build)).rejects.toBe(error)
+test('an error that an adapter of the application has not classified may have been applied, and is thrown at once', async () => {
+  const database = scripted(new TypeError('a bug'))
+  const expected = { name: 'DatabaseError', code: 'database-error', outcome: 'unknown' }
+  await expect(repeat(database, instantClock(), build)).rejects.toMatchObject(expected)
+  expect(database.sent).toHaveLength(1)
 })
 
 test('the tries are limited', async () => {
@@ -134,6 +141,6 @@ test('a signal ends the pause and no further try is made', async () => {
 test('a clock that a test has stopped does not stop the pauses', async () => {
   const stopped: Clock = { now: () => 0, after: () => () => undefined }
   vi.spyOn(Math, 'random').mockReturnValue(0)
-  const reply = await repeatStatement(scripted(failed('not-applied'), []), stopped, build)
+  const reply = await repeatStatement(throughGate(scripted(failed('not-applied'), [])), stopped, build)
   expect(reply.rows).toEqual([])
 })

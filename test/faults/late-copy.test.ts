@@ -1,7 +1,7 @@
 import { createIzta, defineJob } from 'izta'
 import { drain } from 'izta/testing'
 import { expect, test } from 'vitest'
-import type { Database, Statement } from '../../src/db/database.ts'
+import type { Database, SqlText } from '../../src/db/database.ts'
 import { toDatabaseError } from '../../src/db/transient.ts'
 import { testDatabase } from '../support/database.ts'
 
@@ -12,7 +12,7 @@ const log = { debug: nothing, info: nothing, warn: nothing, error: nothing }
 test('an enqueue that arrives after the task of its repeat has ended makes nothing', async () => {
   let runs = 0
   const job = defineJob({ id: 'late', run: () => void runs++ })
-  let onItsWay: Statement | undefined
+  let onItsWay: SqlText | undefined
   const slowNetwork: Database = {
     ...database,
     query(statement) {
@@ -28,7 +28,7 @@ test('an enqueue that arrives after the task of its repeat has ended makes nothi
   await drain(izta)
   expect(runs).toBe(1)
 
-  await database.query(onItsWay as Statement)
+  await database.query(onItsWay as SqlText)
   await drain(izta)
 
   expect(runs).toBe(1)

@@ -2,6 +2,7 @@
 import { createIzta, defineJob, IztaError } from 'izta'
 import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/clock.ts'
+import { throughGate } from '../../src/db/gated.ts'
 import { repeat } from '../../src/db/run.ts'
 import { enqueueOnlyStatement, readEnqueueReply } from '../../src/store/enqueue.ts'
 import { triggerScheduleStatement } from '../../src/store/schedules.ts'
@@ -126,7 +127,8 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
           overlap, hash, made_until, plan_at, created_at, updated_at)
         values ('nightly', 'note', 'null', 'triggered', 5, 3, '{}', 'once', 'allow', '', now(), now(), now(), now())`)
       const { id } = newTask()
-      const trigger = () => repeat(database, systemClock, () => triggerScheduleStatement('nightly', id))
+      const trigger = () =>
+        repeat(throughGate(database), systemClock, () => triggerScheduleStatement('nightly', id))
       await trigger()
       const runner = await settling('triggered')
       const waiting = trigger()

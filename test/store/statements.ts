@@ -3,6 +3,7 @@ import type { Client, Pool } from 'pg'
 import { uuidv7 } from 'uuidv7'
 import { systemClock } from '../../src/clock.ts'
 import type { Database, Row } from '../../src/db/database.ts'
+import { throughGate } from '../../src/db/gated.ts'
 import { repeat } from '../../src/db/run.ts'
 import { isDatabaseError } from '../../src/db/transient.ts'
 import { enqueueStatement, readEnqueueReply } from '../../src/store/enqueue.ts'
@@ -52,7 +53,9 @@ export const outcome = (task: ClaimedTask, kind: OutcomeKind, facts: Partial<Out
 })
 
 export async function enqueue(database: Database, tasks: readonly NewTask[], lookInHistory = false) {
-  const { rows } = await repeat(database, systemClock, () => enqueueStatement(tasks, lookInHistory))
+  const { rows } = await repeat(throughGate(database), systemClock, () =>
+    enqueueStatement(tasks, lookInHistory),
+  )
   return readEnqueueReply(rows)
 }
 
@@ -68,7 +71,7 @@ export async function turn(database: Database, request: Partial<TurnRequest>): P
     floors: [],
     ...request,
   })
-  const { rows } = await repeat(database, systemClock, () => statement)
+  const { rows } = await repeat(throughGate(database), systemClock, () => statement)
   return readTurnReply(rows)
 }
 

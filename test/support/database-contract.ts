@@ -159,6 +159,22 @@ export function databaseContract({ url, open }: Subject): void {
     expect(`${error.message} ${String(error.cause)}`).not.toContain('open-sesame')
   })
 
+  test('a statement whose caller waits no longer is given up, and the next one works', async () => {
+    await ask(database, 'select 1')
+    const controller = new AbortController()
+    const { signal } = controller
+    const call = database.query({ text: 'select pg_sleep(60)', values: [] }, { signal })
+    const error = call.catch((thrown: unknown) => thrown)
+    await new Promise(setImmediate)
+    controller.abort()
+    expect(await error).toBeInstanceOf(DatabaseUnreachableError)
+    expect(await ask(database, 'select 1 as value')).toEqual([{ value: '1' }])
+  })
+
+  test('an adapter of izta says how many statements it carries at once', () => {
+    expect(database.connections).toBeGreaterThan(0)
+  })
+
   test('closing it twice is fine', async () => {
     const other = open(url)
     await ask(other, 'select 1')

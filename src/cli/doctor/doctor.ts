@@ -63,7 +63,7 @@ export function examine(facts: Facts): Finding[] {
 
 async function gatherFacts({ databaseUrl, schema, jobs, stack, region }: DoctorCommand): Promise<Facts> {
   const defined = jobs === undefined ? undefined : await loadDefinitions(jobs)
-  const { database, schemaName, connectionString, definitions } = patientOf(defined, databaseUrl, schema)
+  const { database, schemaName, connectionString, definitions } = targetOf(defined, databaseUrl, schema)
   try {
     const facts = isReadable(connectionString)
       ? await gatherDatabaseFacts({ database, schemaName, now: Date.now })
@@ -93,7 +93,7 @@ interface Chosen {
   readonly definitions: Facts['definitions']
 }
 
-function patientOf(defined: Definitions | undefined, databaseUrl?: string, schema?: string): Chosen {
+function targetOf(defined: Definitions | undefined, databaseUrl?: string, schema?: string): Chosen {
   if (defined?.izta !== undefined) {
     // It knows its own database and schema.
     const { givenDatabase: database, schema: schemaName, jobs } = configOf(defined.izta)

@@ -7,6 +7,8 @@ import {
   type Row,
   type Statement,
 } from '../../db/database.ts'
+import { gateOf } from '../../db/gate.ts'
+import { throughGate, type GatedDatabase } from '../../db/gated.ts'
 import { checkSchema, type SchemaState } from '../../db/migrate.ts'
 import { IztaError, readableMessage } from '../../errors.ts'
 import type { AnyJob } from '../../job/job.ts'
@@ -47,7 +49,7 @@ export interface Trouble {
   readonly message: string
 }
 
-export interface Patient {
+export interface DoctorTarget {
   readonly database: Database
   readonly schemaName: string
   /** This machine's clock. */
@@ -56,18 +58,22 @@ export interface Patient {
 
 /** Asks the database everything, one question after the other; ends early where the rest would fail alike. */
 export async function gatherDatabaseFacts(
-  patient: Patient,
+  target: DoctorTarget,
 ): Promise<Partial<Facts> & Pick<Facts, 'troubles'>> {
-  const { database, schemaName } = patient
+  const { schemaName } = target
+  const database = throughGate(target.database, { callTimeoutSeconds })
   const troubles: Trouble[] = []
-  const own = inSchema(database, schemaName)
+  const own = throughGate(inSchema(target.database, schemaName), {
+    gate: gateOf(target.database),
+    callTimeoutSeconds,
+  })
 
   /** Of the catalogs, where the name is a value, or of izta's tables, where it is translated. */
-  async function ask<T>(about: string, on: Database, statement: Statement, read: (rows: Row[]) => T) {
+  async function ask<T>(about: string, on: GatedDatabase, statement: Statement, read: (rows: Row[]) => T) {
     return attempt(troubles, about, async () => read(await on.query(statement)))
   }
 
-  const reached = await attempt(troubles, 'database', () => meet(patient))
+  const reached = await attempt(troubles, 'database', () => meet(database, target))
   if (reached === undefined) return { troubles }
   const catalogs = {
     missingPrivileges: await ask(
@@ -79,7 +85,7 @@ export async function gatherDatabaseFacts(
     holders: await ask('xmin horizon', database, server.holdersStatement, server.readHolders),
     tables: await ask('dead rows', database, server.tablesStatement(schemaName), server.readTables),
   }
-  const schema = await attempt(troubles, 'schema', () => checkSchema(database, { schema: schemaName }))
+  const schema = await attempt(troubles, 'schema', () => checkSchema(target.database, { schema: schemaName }))
   const facts = { ...reached, ...catalogs, schema, troubles }
   if (schema === undefined || schema.applied.length === 0) return facts
   return {
@@ -93,9 +99,11 @@ export async function gatherDatabaseFacts(
 }
 
 const looks = 3
+/** The tables of a large history take longer than a call of the application may. */
+const callTimeoutSeconds = 30
 
 /** The first statement also opens the connection, so the fastest of several tells how long one takes. */
-async function meet({ database, schemaName, now }: Patient) {
+async function meet(database: GatedDatabase, { schemaName, now }: DoctorTarget) {
   const seen: { tookMs: number; aheadMs: number; facts: server.ServerFacts }[] = []
   for (let look = 0; look < looks; look++) {
     const startedMs = now()
