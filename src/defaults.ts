@@ -48,6 +48,12 @@ export const defaults = {
     fullLookShare: 0.05,
     /** A leaving runner waits for a task that is due so soon; the rate of ticks, so that none is started late. */
     lingerSeconds: 60,
+    /** In a busy runner turns begin this share of the time apart that handlers take. */
+    paceShare: 0.125,
+    /** And the first of several handlers that end waits this share of its time for the others. */
+    gatherShare: 0.025,
+    /** The most that either is. */
+    paceMs: 50,
     /** Between turns while the database refuses them. */
     troublePauseMs: 1000,
     /** Of settled bodies and children in one call, so that requests stay small. */

@@ -16,8 +16,8 @@ export interface ActiveTasksOptions {
   readonly capacity: Capacity
   readonly deadline: Deadline
   readonly report: Report
-  /** The outcome of a task is to be sent. */
-  readonly onEnded: (ended: Ended) => void
+  /** The outcome of a task is to be sent. Its handler ran for `durationMs`, 0 if it did not run. */
+  readonly onEnded: (ended: Ended, durationMs: number) => void
   /** A handler ignores its signal. */
   readonly onStuck: (task: ClaimedTask) => void
 }
@@ -124,8 +124,8 @@ export class ActiveTasks {
     return !this.#isClosed && config.clock.now() < deadline.stopAtMs
   }
 
-  #end(ended: Ended): void {
-    this.#options.onEnded(ended)
+  #end(ended: Ended, durationMs = 0): void {
+    this.#options.onEnded(ended, durationMs)
   }
 
   #handBack(task: ClaimedTask, job: Job): void {
@@ -169,7 +169,7 @@ export class ActiveTasks {
       this.#cancelGrace(task.id)
       capacity.release(task.id)
       // An abandoned task has its outcome already, or keeps its lease.
-      if (this.#executions.delete(task.id)) this.#end(ended)
+      if (this.#executions.delete(task.id)) this.#end(ended, config.clock.now() - execution.startedAtMs)
     })
   }
 

@@ -22,6 +22,8 @@ import { stopError, type StopReason } from './stop-reason.ts'
 export interface Execution {
   readonly task: ClaimedTask
   readonly job: Job
+  /** On the clock's scale. */
+  readonly startedAtMs: number
   /** Never rejects. */
   readonly ended: Promise<Ended>
   /** Aborts the signal; only the first reason counts. */
@@ -48,10 +50,9 @@ export function execute(task: ClaimedTask, job: Job, options: ExecuteOptions): E
 class Attempt implements Execution {
   readonly task: ClaimedTask
   readonly job: Job
+  readonly startedAtMs: number
   readonly ended: Promise<Ended>
   readonly #options: ExecuteOptions
-  /** On the clock's scale. */
-  readonly #startedAtMs: number
   readonly #cancelTimeout: () => void
   #controller: AbortController | undefined
   /** The first reason for which the handler was told to stop. */
@@ -67,7 +68,7 @@ class Attempt implements Execution {
     this.job = job
     this.#options = options
     const { clock, tracing } = options.config
-    this.#startedAtMs = clock.now()
+    this.startedAtMs = clock.now()
     this.#cancelTimeout = clock.after(job.timeoutSeconds * 1000, () => {
       this.stop('timeout')
       options.onTimeout(this)
@@ -96,7 +97,7 @@ class Attempt implements Execution {
 
   remainingMs(): number {
     const { config, stopAtMs } = this.#options
-    const endsAtMs = Math.min(this.#startedAtMs + this.job.timeoutSeconds * 1000, stopAtMs)
+    const endsAtMs = Math.min(this.startedAtMs + this.job.timeoutSeconds * 1000, stopAtMs)
     return Math.max(0, endsAtMs - config.clock.now())
   }
 

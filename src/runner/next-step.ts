@@ -1,5 +1,6 @@
 // Decides what a run does next: a pure function of its state.
 import { defaults } from '../defaults.ts'
+import { pacedClaimAtMs, pacedSettleAtMs, type PaceState } from './pace.ts'
 
 const { secondTurnPlaces } = defaults.runner
 
@@ -14,8 +15,10 @@ export interface RunState {
   readonly free: number
   /** No task runs, waits, or has an outcome to be sent. */
   readonly isIdle: boolean
-  /** Outcomes wait for the next turn. */
-  readonly hasOutcomes: boolean
+  readonly hasRunning: boolean
+  /** How many outcomes wait for the next turn. */
+  readonly outcomes: number
+  readonly pace: PaceState
   /** Turns sent and not answered. */
   readonly turnsInFlight: number
   /** The answer of a claim was lost: the lease may hold tasks that this run does not know. */
@@ -40,21 +43,31 @@ export type Step =
   | { readonly kind: 'leave' }
 
 export function nextStep(state: RunState): Step {
-  const { nowMs, canClaim, isIdle, turnsInFlight, claimAtMs, watchAtMs } = state
+  const { nowMs, canClaim, isIdle, turnsInFlight, watchAtMs } = state
   const free = canClaim ? Math.max(0, state.free) : 0
   // The tasks of a lost claim must be known before the next claim, or would be taken for its own.
   if (state.claimWasLost && free > 0) return turnsInFlight > 0 ? untilChange : { kind: 'recover' }
 
-  const watches = nowMs >= watchAtMs
-  const wantsTurn = state.hasOutcomes || watches || (free > 0 && nowMs >= claimAtMs)
-  if (wantsTurn && (turnsInFlight === 0 || isWorthASecond(state, free))) {
+  if (turnsInFlight > 0 && !isWorthASecond(state, free)) return untilChange
+  const turnAtMs = Math.min(watchAtMs, workAtMs(state, free))
+  if (nowMs >= turnAtMs) {
     const half = halfOf(state)
     const limit = state.hasBacklog && half >= secondTurnPlaces ? Math.min(free, half) : free
-    return { kind: 'turn', limit, watches }
+    return { kind: 'turn', limit, watches: nowMs >= watchAtMs }
   }
-  if (turnsInFlight > 0) return untilChange
-  if (isIdle && (!canClaim || state.isDone)) return { kind: 'leave' }
-  return { kind: 'wait', ms: Math.min(watchAtMs, free > 0 ? claimAtMs : Infinity) - nowMs }
+  if (turnsInFlight === 0 && isIdle && (!canClaim || state.isDone)) return { kind: 'leave' }
+  return { kind: 'wait', ms: turnAtMs - nowMs }
+}
+
+/** When a turn may settle and claim. It is not paced when no handler runs that could end soon, and when the run ends. */
+function workAtMs(
+  { canClaim, claimAtMs, hasRunning, limit, outcomes, pace }: RunState,
+  free: number,
+): number {
+  const isPaced = canClaim && hasRunning
+  if (outcomes > 0) return isPaced ? pacedSettleAtMs(pace, outcomes >= limit / 2) : -Infinity
+  if (free === 0) return Infinity
+  return isPaced ? Math.max(claimAtMs, pacedClaimAtMs(pace)) : claimAtMs
 }
 
 const untilChange: Step = { kind: 'wait', ms: Infinity }

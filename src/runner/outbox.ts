@@ -10,8 +10,11 @@ export class Outbox {
   #main: Ended[] = []
   #keyed: Ended[] = []
 
-  add(ended: Ended): void {
-    ;(mayWait(ended) ? this.#keyed : this.#main).push(ended)
+  /** Whether the outcome waits for the next turn: it does in the main lane. */
+  add(ended: Ended): boolean {
+    const isKeyed = mayWait(ended)
+    ;(isKeyed ? this.#keyed : this.#main).push(ended)
+    return !isKeyed
   }
 
   /** Takes the outcomes that the next turn carries, bounded in bytes. */
@@ -32,8 +35,9 @@ export class Outbox {
     this.#keyed = [...ended.filter(mayWait), ...this.#keyed]
   }
 
-  get hasBatch(): boolean {
-    return this.#main.length > 0
+  /** How many outcomes wait for the next turn. */
+  get waiting(): number {
+    return this.#main.length
   }
 
   get isEmpty(): boolean {

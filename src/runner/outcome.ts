@@ -31,6 +31,11 @@ export function makesDue({ outcome }: Ended): boolean {
   return outcome.kind === 'release' || (outcome.kind === 'retry' && outcome.delayMs === 0)
 }
 
+/** Whether something may wait for its settle: a caller for the key, or the caller of a cancellation. */
+export function isUrgent({ task, outcome }: Ended): boolean {
+  return task.key !== undefined || outcome.kind === 'cancel'
+}
+
 /** What users' schemas and declarations say may quote payloads and results: that stays in the database. */
 const quotable: ReadonlySet<FailureCode> = new Set<FailureCode>(['thrown', 'timeout', 'lost', 'skipped'])
 

@@ -9,6 +9,8 @@ import { ActiveTasks } from './active.ts'
 import { Claims } from './claims.ts'
 import { nextStep, type RunState } from './next-step.ts'
 import { KeyedLane, Outbox } from './outbox.ts'
+import { isUrgent } from './outcome.ts'
+import { Pace } from './pace.ts'
 import { Report, type RunSummary } from './report.ts'
 import type { Run, RunOptions } from './run.ts'
 import type { StopReason } from './stop-reason.ts'
@@ -26,6 +28,7 @@ class RunnerLoop implements Run {
   readonly #options: RunOptions
   readonly #outbox = new Outbox()
   readonly #claims: Claims
+  readonly #pace = new Pace()
   readonly #report: Report
   readonly #active: ActiveTasks
   readonly #turns: Turns
@@ -75,8 +78,9 @@ class RunnerLoop implements Run {
       capacity,
       deadline,
       report: this.#report,
-      onEnded: (ended) => {
-        this.#outbox.add(ended)
+      onEnded: (ended, durationMs) => {
+        const nowMs = config.clock.now()
+        if (this.#outbox.add(ended)) this.#pace.ended(nowMs, durationMs, isUrgent(ended))
         this.#change.notify()
       },
       onStuck: (task) => {
@@ -139,10 +143,15 @@ class RunnerLoop implements Run {
       if (this.#isSettled() && this.#inFlight.count === 0) this.#active.startAlone()
       const step = nextStep(this.#state())
       if (step.kind === 'leave') return
-      if (step.kind === 'turn') this.#inFlight.start(step.limit, step.watches)
+      if (step.kind === 'turn') this.#startTurn(step.limit, step.watches)
       else if (step.kind === 'recover') await this.#inFlight.recover()
       else await this.#change.next(step.ms)
     }
+  }
+
+  #startTurn(limit: number, watches: boolean): void {
+    this.#pace.turnStarted(this.#options.config.clock.now())
+    this.#inFlight.start(limit, watches)
   }
 
   #state(): RunState {
@@ -156,7 +165,9 @@ class RunnerLoop implements Run {
       limit: capacity.limit,
       free: this.#active.free() - this.#inFlight.requested,
       isIdle: this.#isIdle(),
-      hasOutcomes: this.#outbox.hasBatch,
+      hasRunning,
+      outcomes: this.#outbox.waiting,
+      pace: this.#pace.state(),
       turnsInFlight: this.#inFlight.count,
       claimWasLost: this.#turns.claimWasLost,
       hasBacklog: this.#claims.hasBacklog,
@@ -183,7 +194,7 @@ class RunnerLoop implements Run {
     while (this.#inFlight.count > 0 || (!this.#isSettled() && clock.now() < untilMs)) {
       this.#keyedLane.send()
       this.#inFlight.throwIfFatal()
-      if (this.#outbox.hasBatch && this.#inFlight.count === 0) this.#inFlight.start(0, false)
+      if (this.#outbox.waiting > 0 && this.#inFlight.count === 0) this.#inFlight.start(0, false)
       await this.#change.next(this.#inFlight.count > 0 ? Infinity : untilMs - clock.now())
     }
     this.#active.abandon()

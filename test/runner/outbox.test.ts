@@ -55,7 +55,7 @@ test('parents of children with keys or given ids go in a lane of their own, one 
   outbox.add(ended('keyed 2', { childBytes: [1], idWasGiven: true }))
   expect(outbox.ids()).toEqual(['free', 'keyed 1', 'keyed 2'])
   expect(idsOf(outbox.takeBatch())).toEqual(['free'])
-  expect([outbox.hasBatch, outbox.isEmpty]).toEqual([false, false])
+  expect([outbox.waiting, outbox.isEmpty]).toEqual([0, false])
   expect(outbox.takeKeyed()?.task.id).toBe('keyed 1')
   expect(outbox.takeKeyed()?.task.id).toBe('keyed 2')
   expect(outbox.takeKeyed()).toBeUndefined()
