@@ -47,7 +47,7 @@ export interface IztaOptions {
   callTimeoutSeconds?: number | undefined
   /** The largest payload, in bytes of JSON. 1 to 67,108,864. @default 1048576 */
   payloadLimitBytes?: number | undefined
-  /** The largest result and declared error, in bytes of JSON. 1 to 67,108,864. @default 1048576 */
+  /** The largest result, in bytes of JSON; a declared error may have 65,536. 1 to 67,108,864. @default 1048576 */
   resultLimitBytes?: number | undefined
   /** Starts runners after an enqueue. @default none: runners in the same process only */
   wake?: Wake | undefined

@@ -17,9 +17,15 @@ export const defaults = {
   /** Containers inside containers; with its default stack Postgres' JSON parser gives up at 13,000 and more. */
   nestingLimit: 6000,
   tasksPerCall: 10_000,
+  /** The payloads of one call together. */
+  callLimitBytes: 32 * 1024 * 1024,
   /** Single enqueues that come while so many of them are on their way go together in the next call. */
   joining: { calls: 4, tasks: 250, bytes: 8 * 1024 * 1024 },
   childrenPerTask: 1000,
+  /** The payloads of one task's children together: they are stored by one statement. */
+  childrenLimitBytes: 16 * 1024 * 1024,
+  /** A declared error. A task keeps 25 of them in its row, which each attempt writes again. */
+  errorLimitBytes: 64 * 1024,
   errorsKept: 25,
   /** A task whose process died so often has failed. */
   maxLosses: 3,

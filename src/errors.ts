@@ -68,15 +68,17 @@ export class OptionError extends IztaError {
   }
 }
 
-/** A payload was refused by its schema, is not JSON or is too large; nothing was sent. */
+type PayloadErrorCode = 'payload-refused' | 'payload-not-json' | 'payload-too-large' | 'payloads-too-large'
+
+/** A payload was refused by its schema, is not JSON or is too large, alone or with others; nothing was sent. */
 export class PayloadError extends IztaError {
   override readonly name = 'PayloadError'
-  declare readonly code: 'payload-refused' | 'payload-not-json' | 'payload-too-large'
+  declare readonly code: PayloadErrorCode
   readonly issues: readonly InputIssue[]
   /** Position in a bulk call, from 0. */
   readonly index: number | undefined
   constructor(
-    code: 'payload-refused' | 'payload-not-json' | 'payload-too-large',
+    code: PayloadErrorCode,
     message: string,
     issues: readonly InputIssue[],
     options: { index?: number | undefined; cause?: unknown } = {},
@@ -207,8 +209,17 @@ export function readableMessage(thrown: unknown): string {
 
 /**
  * Why an attempt, or the whole task, failed. `thrown`: the handler threw. `declared`: it called `ctx.fail`.
- * `timeout`: it ran too long. `result-refused`: what it returned cannot be stored. `lost`: its process died too
- * often. `payload-refused`: the stored payload does not fit today's schema. `skipped`: `overlap: 'skip'`.
+ * `timeout`: it ran too long. `result-refused`: what it returned cannot be stored. `too-many-children` and
+ * `children-too-large`: it enqueued more than one call can carry. `lost`: its process died too often.
+ * `payload-refused`: the stored payload does not fit today's schema. `skipped`: `overlap: 'skip'`.
  */
 export type FailureCode =
-  'thrown' | 'declared' | 'timeout' | 'result-refused' | 'lost' | 'payload-refused' | 'skipped'
+  | 'thrown'
+  | 'declared'
+  | 'timeout'
+  | 'result-refused'
+  | 'too-many-children'
+  | 'children-too-large'
+  | 'lost'
+  | 'payload-refused'
+  | 'skipped'

@@ -106,7 +106,12 @@ export function createRemoteIzta(options: RemoteIztaOptions): RemoteIzta {
     })
   }
 
-  const reader: ItemReader = { jobs, payloadLimitBytes, madeBy: 'createRemoteIzta' }
+  const reader: ItemReader = {
+    jobs,
+    payloadLimitBytes,
+    callLimitBytes: requestLimitBytes,
+    madeBy: 'createRemoteIzta',
+  }
 
   async function enqueueAll(
     items: readonly Item[],

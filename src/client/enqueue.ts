@@ -1,6 +1,7 @@
 // Enqueues tasks: directly, in bulk, and as a statement for the application's own transaction.
 import type { ResolvedConfig } from '../config.ts'
 import { bindSchema } from '../db/database.ts'
+import { defaults } from '../defaults.ts'
 import { IztaError, OptionError } from '../errors.ts'
 import type { EnqueueArguments, EnqueueOptions } from '../job/context.ts'
 import type { AnyJob, PayloadInput } from '../job/job.ts'
@@ -54,8 +55,8 @@ export interface Enqueuing<Answer = Enqueued> {
   enqueue<J extends AnyJob>(job: J, ...rest: EnqueueArguments<J>): Promise<Answer>
   /**
    * Stores many tasks of one job, or of several as `[job, payload, options]`, in one statement: all or nothing.
-   * At most 10,000; the answers stand in the order of the input. Throws as `enqueue` does, with the `index` of the
-   * first task that is wrong.
+   * At most 10,000, with payloads of 32 MiB together; the answers have the order of the input. Throws as `enqueue`
+   * does, with the `index` of the first task that is wrong.
    *
    * @example
    * ```ts
@@ -93,7 +94,12 @@ export interface Enqueuing<Answer = Enqueued> {
 
 export function createEnqueuing(config: ResolvedConfig): Enqueuing {
   const { jobs, payloadLimitBytes } = config
-  const reader: ItemReader = { jobs, payloadLimitBytes, madeBy: 'createIzta' }
+  const reader: ItemReader = {
+    jobs,
+    payloadLimitBytes,
+    callLimitBytes: defaults.callLimitBytes,
+    madeBy: 'createIzta',
+  }
 
   const joining = createJoining(config.database.joinsEnqueues === true, (tasks) => insertTasks(config, tasks))
 

@@ -1,8 +1,9 @@
 // Reads the arguments of an enqueue: one reading for the direct client, `izta/remote` and the enqueue function.
 import { defaults } from '../defaults.ts'
-import { OptionError, UnknownJobError } from '../errors.ts'
+import { OptionError, PayloadError, UnknownJobError } from '../errors.ts'
 import type { EnqueueOptions } from '../job/context.ts'
 import { isJob, type AnyJob } from '../job/job.ts'
+import { sumUpTo } from '../job/payload-sum.ts'
 import { prepareTask, type Prepared, type PreparedTask, type PrepareLimits } from '../job/prepare.ts'
 import { showValue } from '../options.ts'
 
@@ -11,6 +12,8 @@ export type Item = readonly [job: AnyJob, payload?: unknown, options?: EnqueueOp
 
 /** Where the tasks of a call come from, and what it allows. */
 export interface ItemReader extends PrepareLimits {
+  /** What the payloads of one call may have together. */
+  readonly callLimitBytes: number
   readonly jobs: ReadonlyMap<string, AnyJob>
   /** The function that was given the jobs, for messages. */
   readonly madeBy: 'createIzta' | 'createRemoteIzta'
@@ -36,8 +39,12 @@ export async function readItems(reader: ItemReader, items: readonly Item[]): Pro
   const excess = tooManyTasks(items.length)
   if (excess !== undefined) throw new OptionError('tasks', `enqueueMany: ${excess}`)
   const prepared: Prepared[] = []
+  const add = sumUpTo(reader.callLimitBytes, (bytes) =>
+    tooLargeTogether(prepared.length, bytes, reader.callLimitBytes),
+  )
+  const summing = { ...reader, add }
   try {
-    for (const [index, item] of items.entries()) prepared.push(readItem(reader, item, index))
+    for (const [index, item] of items.entries()) prepared.push(readItem(summing, item, index))
   } catch (error) {
     // An asynchronous schema may refuse an earlier one, which then is the first; its rejection must not go unheard.
     await Promise.all(prepared)
@@ -48,6 +55,12 @@ export async function readItems(reader: ItemReader, items: readonly Item[]): Pro
   const [repeated] = repeatedIds(ids)
   if (repeated === undefined) return tasks
   throw new OptionError('id', `enqueueMany: ${repeated.message}`, repeated.index)
+}
+
+function tooLargeTogether(index: number, bytes: number, limitBytes: number): PayloadError {
+  const message = `the payloads up to this one are ${bytes} bytes together, above the limit of ${limitBytes} bytes a call: split the call before it`
+  const issue = { index, path: '', code: 'too-large', message }
+  return new PayloadError('payloads-too-large', `enqueueMany: ${message}.`, [issue], { index })
 }
 
 /** Both forms of a bulk enqueue as one list. */

@@ -1,7 +1,7 @@
 // Runs a statement again while the database is unreachable or busy, and knows when it may have run already.
 
 import { backoffMs, pause, systemClock, type Clock } from '../clock.ts'
-import type { DatabaseError } from '../errors.ts'
+import { DatabaseError } from '../errors.ts'
 import type { Row, Statement } from './database.ts'
 import type { CallLimits, GatedDatabase } from './gated.ts'
 import { isDatabaseError } from './transient.ts'
@@ -45,7 +45,7 @@ export async function repeat(
   for (let attempt = 1; ; attempt++) {
     const ambiguous = lost !== undefined
     try {
-      return { rows: await database.query(build(ambiguous), limits), ambiguous }
+      return { rows: await database.query(built(build, ambiguous), limits), ambiguous }
     } catch (error) {
       if (!isDatabaseError(error)) throw error
       if (!error.retryable) throw ambiguous ? Object.assign(error, { outcome: 'unknown' }) : error
@@ -69,6 +69,17 @@ function limitsOf(database: GatedDatabase, clock: Clock, { deadlineMs, signal }:
       ? limits.untilMs
       : systemClock.now() + Math.max(leastMs, deadlineMs - clock.now())
   return { untilMs, signal: signal ?? limits.signal }
+}
+
+/** A statement whose text exceeds the longest string of JavaScript is refused like one that the database refuses. */
+function built(build: (isRepeat: boolean) => Statement, isRepeat: boolean): Statement {
+  try {
+    return build(isRepeat)
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    const message = `The values of a statement are too long for one string (${error.message}): send less at once.`
+    throw new DatabaseError('data-refused', message, { cause: error })
+  }
 }
 
 /** For statements that may run twice without harm. */

@@ -79,7 +79,8 @@ export interface JobContext<E = undefined> {
   fail(error: FailArgument<E>, options?: FailOptions): never
   /**
    * Enqueues a child with the very call that settles this task as finished: a task that fails, dies or is retried
-   * leaves none, a finished one leaves all. A child whose key is taken is skipped and logged. At most 1,000 a task.
+   * leaves none, a finished one leaves all. A child whose key is taken is skipped and logged. At most
+   * 1,000 per task, with payloads of 16 MiB together.
    */
   enqueue<J extends AnyJob>(job: J, ...rest: EnqueueArguments<J>): void
 }

@@ -6,6 +6,7 @@ import { OptionError, PayloadError } from '../errors.ts'
 import type { EnqueueOptions } from './context.ts'
 import type { AnyJob, Schema } from './job.ts'
 import { encodeJson, undefinedText } from './json.ts'
+import type { AddBytes } from './payload-sum.ts'
 import { describeIssues, validate, type Validated } from './validate.ts'
 import { withoutUndefined } from './without-undefined.ts'
 import { checkOptions, intFrom, nameSchema, numberFrom, showValue } from '../options.ts'
@@ -86,6 +87,8 @@ export type Prepared = PreparedTask | Promise<PreparedTask>
 
 export interface PrepareLimits {
   readonly payloadLimitBytes: number
+  /** Gets the size of each payload before its schema is asked, and throws when they are too large together. */
+  readonly add?: AddBytes
 }
 
 /**
@@ -145,6 +148,7 @@ export function preparePayload(
   // JSON is checked first: schemas say less helpful things of other values, or nothing.
   const encoded = payload === undefined ? undefined : encodeJson(payload, limits.payloadLimitBytes)
   if (encoded?.ok === false) throw refusal(job, index, encoded.code, [encoded.issue])
+  if (encoded !== undefined) limits.add?.(encoded.bytes)
   const accept = (result: Validated): string => {
     if (!result.ok) throw refusal(job, index, 'payload-refused', result.issues)
     return encoded?.text ?? undefinedText

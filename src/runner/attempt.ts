@@ -9,7 +9,8 @@ import { decodePayload, encodeJson } from '../job/json.ts'
 import { describeIssues, validate, validateProduced } from '../job/validate.ts'
 import { withFacts, type Logger } from '../observe/log.ts'
 import { checkOptions, numberFrom } from '../options.ts'
-import { prepareTask, type Prepared } from '../job/prepare.ts'
+import { sumUpTo } from '../job/payload-sum.ts'
+import { prepareTask, type Prepared, type PrepareLimits } from '../job/prepare.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import { noTracing, type Tracing } from '../observe/tracing.ts'
 import { createContext } from './context.ts'
@@ -60,6 +61,7 @@ class Attempt implements Execution {
   /** Set by `ctx.fail`. */
   #declared: Declared | undefined
   #children: Prepared[] | undefined
+  #childLimits: PrepareLimits | undefined
   /** The handler has ended: it may enqueue nothing more. */
   #isOver = false
 
@@ -120,10 +122,23 @@ class Attempt implements Execution {
         `Task ${this.task.id} has enqueued ${children.length} children, the most one task may: fan out in two levels.`,
       )
     }
-    const prepared = prepareTask(child, payload, options, this.#options.config)
+    const prepared = prepareTask(child, payload, options, this.#limits)
     // Awaited when the handler has returned; until then nobody listens.
     if (prepared instanceof Promise) prepared.catch(() => {})
     children.push(prepared)
+  }
+
+  /** Of the children, made when the first one is enqueued. */
+  get #limits(): PrepareLimits {
+    const { payloadLimitBytes } = this.#options.config
+    const { childrenLimitBytes } = defaults
+    return (this.#childLimits ??= {
+      payloadLimitBytes,
+      add: sumUpTo(childrenLimitBytes, (bytes) => {
+        const message = `The children of task ${this.task.id} have payloads of ${bytes} bytes together, above the limit of ${childrenLimitBytes} bytes: fan out in two levels, or pass references.`
+        return new IztaError('children-too-large', message)
+      }),
+    })
   }
 
   // Awaits only what is not there yet: each wait costs as much as a short handler.

@@ -1,4 +1,5 @@
 // The table that turns what a handler threw into the outcome of its task.
+import { defaults } from '../defaults.ts'
 import type { FailOptions } from '../job/context.ts'
 import type { Job } from '../job/job.ts'
 import { encodeJson } from '../job/json.ts'
@@ -82,7 +83,7 @@ async function describeDeclared(job: Job, declared: Declared, limitBytes: number
   }
   const failure: Failure = { ...describeThrown(declared), ...declared.options, code: 'declared' }
   if (checked.value === undefined) return failure
-  const encoded = encodeJson(checked.value, limitBytes)
+  const encoded = encodeJson(checked.value, Math.min(limitBytes, defaults.errorLimitBytes))
   if (!encoded.ok) return refuse(`The declared error cannot be stored: ${encoded.issue.message}`)
   return { ...failure, declared: encoded.text }
 }

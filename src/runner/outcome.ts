@@ -4,7 +4,7 @@ import type { AnyJob } from '../job/job.ts'
 import { retryDelayMs } from '../job/retry.ts'
 import type { NewTask } from '../job/prepare.ts'
 import type { ClaimedTask, Outcome } from '../store/turn.ts'
-import { type FailureCode, readableMessage } from '../errors.ts'
+import { type FailureCode, IztaError, readableMessage } from '../errors.ts'
 
 /** Why an attempt failed. */
 export interface Failure {
@@ -37,7 +37,14 @@ export function isUrgent({ task, outcome }: Ended): boolean {
 }
 
 /** What users' schemas and declarations say may quote payloads and results: that stays in the database. */
-const quotable: ReadonlySet<FailureCode> = new Set<FailureCode>(['thrown', 'timeout', 'lost', 'skipped'])
+const quotable: ReadonlySet<FailureCode> = new Set<FailureCode>([
+  'thrown',
+  'timeout',
+  'too-many-children',
+  'children-too-large',
+  'lost',
+  'skipped',
+])
 
 /** What logs and traces may say of a failure. */
 export function quoted(
@@ -121,10 +128,17 @@ export function describeThrown(thrown: unknown): Failure {
   const message = readableMessage(thrown)
   try {
     if (thrown instanceof Error) {
-      return { code: 'thrown', class: String(thrown.name), message, stack: String(thrown.stack ?? message) }
+      const stack = String(thrown.stack ?? message)
+      return { code: codeOf(thrown), class: String(thrown.name), message, stack }
     }
   } catch {
     // A getter of the error throws: the message must do.
   }
   return { code: 'thrown', class: thrown === null ? 'null' : typeof thrown, message }
+}
+
+/** Limits of `ctx.enqueue` keep their code. */
+function codeOf(thrown: Error): FailureCode {
+  const code = IztaError.is(thrown) ? thrown.code : undefined
+  return code === 'too-many-children' || code === 'children-too-large' ? code : 'thrown'
 }

@@ -3,9 +3,11 @@ import { createHash } from 'node:crypto'
 import type { ResolvedConfig } from '../config.ts'
 import { untilUncontended } from '../db/contended.ts'
 import { runStatement } from '../db/run.ts'
+import { defaults } from '../defaults.ts'
 import { PayloadError } from '../errors.ts'
 import { showValue } from '../options.ts'
-import { preparePayload } from '../job/prepare.ts'
+import { sumUpTo } from '../job/payload-sum.ts'
+import { preparePayload, type PrepareLimits } from '../job/prepare.ts'
 import { parseRule } from '../job/rule.ts'
 import type { Schedule } from '../job/schedule.ts'
 import { registerQueuesStatement } from '../store/queues.ts'
@@ -24,8 +26,9 @@ export async function registerQueues(config: ResolvedConfig): Promise<void> {
 export async function syncDefinitions(config: ResolvedConfig): Promise<SyncReply | undefined> {
   await registerQueues(config)
   if (config.schedules === undefined) return undefined
+  const limits = { payloadLimitBytes: config.payloadLimitBytes, add: sumUpTo(callLimitBytes, tooLarge) }
   const schedules = await Promise.all(
-    [...config.schedules.values()].map((schedule) => scheduleRow(schedule, config)),
+    [...config.schedules.values()].map((schedule) => scheduleRow(schedule, limits)),
   )
   const { app, deployedAt } = config
   const statement = syncSchedulesStatement({ app, deployedAt, removeMissing: true, schedules })
@@ -43,11 +46,16 @@ export async function syncDefinitions(config: ResolvedConfig): Promise<SyncReply
   return reply
 }
 
+const { callLimitBytes } = defaults
+
+/** The definitions of an app are sent together. */
+function tooLarge(bytes: number): PayloadError {
+  const message = `the payloads of the schedules up to this one are ${bytes} bytes together, above the limit of ${callLimitBytes} bytes: pass references`
+  return new PayloadError('payloads-too-large', message, [{ path: '', code: 'too-large', message }])
+}
+
 /** The row of a definition; its payload is checked as an enqueue would. */
-export async function scheduleRow(
-  schedule: Schedule,
-  limits: { payloadLimitBytes: number },
-): Promise<ScheduleRow> {
+export async function scheduleRow(schedule: Schedule, limits: PrepareLimits): Promise<ScheduleRow> {
   const { name, job, queue, priority, maxAttempts, missed, overlap } = schedule
   const row = {
     name,
@@ -63,10 +71,7 @@ export async function scheduleRow(
   return { ...row, hash: createHash('sha256').update(JSON.stringify(row)).digest('base64url') }
 }
 
-async function payloadOf(
-  { name, job, payload }: Schedule,
-  limits: { payloadLimitBytes: number },
-): Promise<string> {
+async function payloadOf({ name, job, payload }: Schedule, limits: PrepareLimits): Promise<string> {
   try {
     return await preparePayload(job, payload, limits)
   } catch (error) {

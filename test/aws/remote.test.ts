@@ -149,8 +149,23 @@ test('a wrong payload or option is refused here, before anything is sent', async
 
 function divideLarge() {
   const job = defineJob({ id: 'divide', payload: z.string() })
-  return { job, payloads: Array.from({ length: 7 }, () => 'x'.repeat(1_000_000)) }
+  // Within the limit together, and above it with their ids.
+  return { job, payloads: Array.from({ length: 10_000 }, () => 'x'.repeat(600)) }
 }
+
+test('payloads that no string could hold together are refused before a request is put together', async () => {
+  const bulky = defineJob({ id: 'bulky', payload: z.string() })
+  const remote = createRemoteIzta({ ...aws, functionName: 'app-enqueue', jobs: [bulky] })
+  const payloads = Array.from({ length: 600 }, () => 'x'.repeat(1_000_000))
+  await expect(remote.enqueueMany(bulky, payloads)).rejects.toMatchObject({
+    code: 'payloads-too-large',
+    index: 6,
+    message: expect.stringContaining(
+      '7000014 bytes together, above the limit of 6291456 bytes a call',
+    ) as string,
+  })
+  expect(requests).toEqual([])
+})
 
 test('what the function refuses has the class it has beside the database', async () => {
   await expect(invoked.enqueue(newer)).rejects.toMatchObject({ name: 'UnknownJobError', jobId: 'newer' })

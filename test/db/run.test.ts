@@ -144,3 +144,18 @@ test('a clock that a test has stopped does not stop the pauses', async () => {
   const reply = await repeatStatement(throughGate(scripted(failed('not-applied'), [])), stopped, build)
   expect(reply.rows).toEqual([])
 })
+
+test('values that no string can hold are refused as data, before anything is sent', async () => {
+  const database = scripted()
+  const longest = 2 ** 29 - 24
+  const tooLong = () => ({ ...build(false), text: 'x'.repeat(longest).padEnd(longest + 1, 'x') })
+  await expect(repeatStatement(throughGate(database), instantClock(), tooLong)).rejects.toMatchObject({
+    name: 'DatabaseError',
+    code: 'data-refused',
+    outcome: 'not-applied',
+    retryable: false,
+    message:
+      'The values of a statement are too long for one string (Invalid string length): send less at once.',
+  })
+  expect(database.sent).toEqual([])
+})

@@ -511,7 +511,7 @@ test('the 1,001st child fails the parent, and none is made', async () => {
   const { id } = await family.enqueue(parent, { children: Array.from({ length: 1001 }, (_, n) => `${n}`) })
   await drain(family)
   const task = await family.get(parent, id)
-  expect(task).toMatchObject({ status: 'failed', code: 'thrown' })
+  expect(task).toMatchObject({ status: 'failed', code: 'too-many-children' })
   expect(task?.errors[0]?.message).toContain('has enqueued 1000 children, the most one task may')
   expect(await family.counts()).toEqual({})
 })
