@@ -1,8 +1,7 @@
-// A runner as a bundle carries it, bundled by its measure: node cold-start.js DATABASE_URL prints one character
+// A runner as a bundle carries it, bundled by its measure from either source tree: node cold-start.js DATABASE_URL prints one character
 // when the first claim is sent and one when it is answered.
-import { pgDatabase } from '../src/adapters/pg.ts'
-import type { Database } from '../src/db/database.ts'
-import { createIzta, defineJob, startRunner } from '../src/index.ts'
+import { createIzta, defineJob, startRunner, type Database } from 'izta'
+import { pgDatabase } from 'izta/pg'
 import { z } from 'zod'
 
 const pg = pgDatabase(process.argv[2] ?? '')

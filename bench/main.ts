@@ -5,6 +5,7 @@ import { Command, InvalidArgumentError } from 'commander'
 import { createBench } from './bench.ts'
 import type { Measure } from './measure.ts'
 import { busyRunner } from './measures/busy-runner.ts'
+import { claimersMeasure } from './measures/claimers.ts'
 import { clientCpu } from './measures/client-cpu.ts'
 import { coldStart } from './measures/cold-start.ts'
 import { drainFinished } from './measures/drain.ts'
@@ -15,12 +16,16 @@ import { enqueueSingle } from './measures/enqueue-single.ts'
 import { firstInvocation } from './measures/first-invocation.ts'
 import { flatInSize } from './measures/flat-in-size.ts'
 import { flatInTime } from './measures/flat-in-time.ts'
+import { idleQueues } from './measures/idle-queues.ts'
 import { latencyMeasure } from './measures/latency.ts'
 import { manyQueues } from './measures/many-queues.ts'
 import { memoryMeasure } from './measures/memory.ts'
 import { mixedMeasure } from './measures/mixed.ts'
+import { pruningMeasure } from './measures/pruning.ts'
 import { rowsAndBytes } from './measures/rows-and-bytes.ts'
 import { smallInvocations } from './measures/small-invocations.ts'
+import { staleStatistics } from './measures/stale-statistics.ts'
+import { tenants } from './measures/tenants.ts'
 import { writeReport } from './report.ts'
 import {
   areComparable,
@@ -46,6 +51,11 @@ const measures: readonly Measure[] = [
   clientCpu,
   latencyMeasure,
   mixedMeasure,
+  staleStatistics,
+  idleQueues,
+  tenants,
+  claimersMeasure,
+  pruningMeasure,
   flatInSize,
   manyQueues,
   flatInTime,

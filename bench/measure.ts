@@ -22,6 +22,8 @@ export interface Target {
   readonly of: 'value' | 'ratio'
   readonly atLeast?: number
   readonly atMost?: number
+  /** Meeting this one is enough. */
+  readonly or?: Target
 }
 
 export function quantile(values: readonly number[], share: number): number {
@@ -34,9 +36,12 @@ export function quantile(values: readonly number[], share: number): number {
 
 export const median = (values: readonly number[]): number => quantile(values, 0.5)
 
-/** Whether the median meets the target; undefined without one. */
+/** Whether the median meets the target, or the other one that is enough; undefined without one. */
 export function isMet({ values, ratio, target }: Row): boolean | undefined {
   if (target === undefined) return undefined
-  const got = median(target.of === 'ratio' ? (ratio?.values ?? []) : values)
-  return got >= (target.atLeast ?? -Infinity) && got <= (target.atMost ?? Infinity)
+  const meets = ({ of, atLeast = -Infinity, atMost = Infinity, or }: Target): boolean => {
+    const got = median(of === 'ratio' ? (ratio?.values ?? []) : values)
+    return (got >= atLeast && got <= atMost) || (or !== undefined && meets(or))
+  }
+  return meets(target)
 }

@@ -17,6 +17,9 @@ export const serverSettings: Readonly<Record<string, string>> = {
   shared_preload_libraries: 'pg_stat_statements',
 }
 
+/** Room for hundreds of runners; no other figure depends on it. */
+const maxConnections = 1000
+
 export interface Server {
   readonly version: string
   /** A fresh database; dropped when disposed. */
@@ -30,13 +33,13 @@ export async function startServer(): Promise<Server> {
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
   process.once('SIGINT', () => process.exit(130))
   // Twice: some settings hold from the next start only.
-  const first = await startPostgres({ folder, persistent: true })
+  const first = await startPostgres({ folder, persistent: true, maxConnections })
   for (const [name, value] of Object.entries(serverSettings)) {
     // oxlint-disable-next-line no-await-in-loop -- a few short statements
     await administer(first.url, `alter system set ${name} = '${value}'`)
   }
   await first.stop()
-  const postgres = await startPostgres({ folder, persistent: true })
+  const postgres = await startPostgres({ folder, persistent: true, maxConnections })
   const [row] = await administer(postgres.url, 'show server_version')
   return {
     version: String(row?.['server_version']),

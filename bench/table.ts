@@ -31,8 +31,10 @@ function cells(row: Row): string[] {
   ]
 }
 
-export const describeTarget = ({ of, atLeast, atMost }: Target) =>
-  `${atLeast === undefined ? `≤ ${short(atMost ?? NaN)}` : `≥ ${short(atLeast)}`}${of === 'ratio' ? ' ×' : ''}`
+export function describeTarget({ of, atLeast, atMost, or }: Target): string {
+  const bound = atLeast === undefined ? `≤ ${short(atMost ?? NaN)}` : `≥ ${short(atLeast)}`
+  return `${bound}${of === 'ratio' ? ' ×' : ''}${or === undefined ? '' : ` or ${describeTarget(or)}`}`
+}
 
 /** Three digits that count. */
 export function short(value: number): string {

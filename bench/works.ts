@@ -14,6 +14,8 @@ export interface WorkOptions {
   readonly perSecond?: number
   /** Whether a transaction elsewhere holds back the removal of dead rows. */
   readonly pinned?: boolean
+  /** When a drain is given up; its rate is then that of the tasks until there. @default never */
+  readonly limitSeconds?: number
   /** Whether to look at what stays on disk. */
   readonly sized?: boolean
 }
@@ -31,7 +33,7 @@ export interface DrainResult {
 
 /** How fast a full queue becomes empty: from the moment the runner is ready until no unfinished task is left. */
 export async function drain(queue: Queue, database: Client, options: WorkOptions): Promise<DrainResult> {
-  const { tasks, pinned = false } = options
+  const { tasks, pinned = false, limitSeconds } = options
   // Dirty pages of the run before are not this one's.
   await database.query('checkpoint')
   const walStart = await walPosition(database)
@@ -46,19 +48,24 @@ export async function drain(queue: Queue, database: Client, options: WorkOptions
     if (++seen === tasks) all.resolve()
   })
   const startedAt = performance.now()
-  await all.promise
-  await untilEmpty(queue, database)
+  const limit = new AbortController()
+  const given =
+    limitSeconds === undefined ? [] : [sleep(limitSeconds * 1000, 'over', { signal: limit.signal })]
+  const isOver = (await Promise.race([all.promise, ...given])) === 'over'
+  limit.abort()
+  if (!isOver) await untilEmpty(queue, database)
+  const done = seen
   const seconds = (performance.now() - startedAt) / 1000
   const { user, system } = process.cpuUsage(cpu)
   const serverMicros = (await serverCpuMicros(database)) - serverCpu
   const walBytes = (await walPosition(database)) - walStart
   await stop()
   return {
-    perSecond: tasks / seconds,
+    perSecond: done / seconds,
     enqueuedPerSecond: enqueued.perSecond,
-    cpuMicrosPerTask: (user + system) / tasks,
-    serverCpuMicrosPerTask: serverMicros / tasks,
-    walBytesPerTask: walBytes / tasks,
+    cpuMicrosPerTask: (user + system) / done,
+    serverCpuMicrosPerTask: serverMicros / done,
+    walBytesPerTask: walBytes / done,
   }
 }
 

@@ -1,14 +1,10 @@
 // Whether a claim costs the same beside millions of future tasks and history rows.
-import {
-  insertHistory,
-  insertTasks,
-  openHotPath,
-  timeClaims,
-  type ClaimTimes,
-  type HotPath,
-} from '../claims.ts'
 import type { Bench } from '../bench.ts'
+import { before, izta, type Contender } from '../contenders.ts'
 import { median, quantile, type Measure, type Row } from '../measure.ts'
+import type { StageResult } from '../tree-works/claims.ts'
+
+const perClaim = 100
 
 interface Case {
   readonly future: number
@@ -17,78 +13,80 @@ interface Case {
   readonly priorities: number
 }
 
-const perClaim = 100
+interface Timed {
+  readonly one: Case
+  readonly times: StageResult
+}
+
+type Unit = readonly [unit: string, valueOf: (times: StageResult) => number]
+const units: readonly Unit[] = [
+  ['ms p50', ({ claimMs }) => quantile(claimMs, 0.5)],
+  ['ms p99', ({ claimMs }) => quantile(claimMs, 0.99)],
+  ['buffers', ({ claimBuffers }) => median(claimBuffers)],
+  ['µs backend CPU/claim', ({ claimMicros }) => median(claimMicros)],
+]
 
 export const flatInSize: Measure = {
   name: 'flat-in-size',
   title: 'claims of 100 beside future tasks and history rows, 1 and 10 priorities',
   async run(bench) {
-    const { largest } = bench
-    const timed: { readonly one: Case; readonly times: ClaimTimes }[] = []
-    const time = async (hotPath: HotPath, rows: Omit<Case, 'priorities'>) => {
-      for (const priorities of [1, 10]) {
-        const one = { ...rows, priorities }
-        bench.log(`  ${nameOf(one)}`)
-        timed.push({ one, times: await timeCase(bench, hotPath, priorities) })
-        if (rows.history === 0) await hotPath.client.query('truncate izta.history')
-      }
-    }
-    // The rows are filled in once, and each size is looked at on the way.
-    {
-      await using database = await bench.server.database()
-      await using hotPath = await openHotPath(database.url)
-      await time(hotPath, { future: 0, history: 0 })
-      const fill = (count: number) =>
-        insertTasks(hotPath.client, { count, queues: 1, priorities: 10, due: 'future' })
-      await fill(largest / 10)
-      await time(hotPath, { future: largest / 10, history: 0 })
-      await fill(largest - largest / 10)
-      await time(hotPath, { future: largest, history: 0 })
-    }
-    {
-      await using database = await bench.server.database()
-      await using hotPath = await openHotPath(database.url)
-      await insertHistory(hotPath, largest)
-      await time(hotPath, { future: 0, history: largest })
-    }
-    return timed.flatMap(({ one, times }) => {
-      const empty = timed.find((other) => other.one.priorities === one.priorities)
-      return empty === undefined ? [] : describe(one, times, empty.times)
-    })
+    // oxlint-disable no-await-in-loop -- one run at a time
+    const then = await timeCases(bench, before)
+    const now = await timeCases(bench, izta)
+    return units.flatMap((unit) => [
+      ...besideEmpty(before, then, unit),
+      ...besideEmpty(izta, now, unit),
+      ...(unit[0] === 'µs backend CPU/claim' ? besideBefore(then, now, unit) : []),
+    ])
   },
 }
 
-async function timeCase(bench: Bench, hotPath: HotPath, priorities: number): Promise<ClaimTimes> {
-  const claims = bench.size(500, 50)
-  await insertTasks(hotPath.client, { count: (claims + 30) * perClaim, queues: 1, priorities, due: 'now' })
-  await hotPath.client.query('vacuum (analyze)')
-  await hotPath.client.query('checkpoint')
-  const times = await timeClaims(hotPath, { claims, perClaim, queues: ['queue-0'] })
-  await hotPath.client.query(`delete from izta.task where run_at <= now() or lease is not null`)
-  return times
+function besideEmpty(contender: Contender, timed: readonly Timed[], [unit, valueOf]: Unit): Row[] {
+  return timed.map(({ one, times }) => {
+    const empty = timed.find((other) => other.one.priorities === one.priorities) ?? { times }
+    const row = { subject: `${contender.label}, ${nameOf(one)}`, unit, values: [valueOf(times)] }
+    if (empty.times === times) return row
+    const ratio = { to: 'empty', values: [valueOf(times) / valueOf(empty.times)] }
+    return contender === izta ? { ...row, ratio, target: { of: 'ratio', atMost: 1.25 } } : { ...row, ratio }
+  })
+}
+
+function besideBefore(then: readonly Timed[], now: readonly Timed[], [unit, valueOf]: Unit): Row[] {
+  return now.map(({ one, times }, index) => ({
+    subject: `${izta.label}, ${nameOf(one)}`,
+    unit,
+    values: [valueOf(times)],
+    ratio: { to: before.label, values: [valueOf(times) / valueOf(then[index]?.times ?? times)] },
+    target: { of: 'ratio', atMost: 1.05 },
+  }))
+}
+
+/** The rows are filled in once, and each size is looked at on the way. */
+async function timeCases(bench: Bench, contender: Contender): Promise<Timed[]> {
+  const { largest } = bench
+  const claims = bench.size(200, 10)
+  const inFuture = [0, largest / 10, largest]
+  const future = inFuture.flatMap((count, index) => [
+    { claims, priorities: 1, futureTasks: count - (inFuture[index - 1] ?? 0) },
+    { claims, priorities: 10 },
+  ])
+  const history = [
+    { claims, priorities: 1, history: largest },
+    { claims, priorities: 10 },
+  ]
+  const besideFuture = await bench.run(contender, 'claims', { perClaim, stages: future })
+  bench.log(`  ${contender.label}, future tasks`)
+  const besideHistory = await bench.run(contender, 'claims', { perClaim, stages: history })
+  bench.log(`  ${contender.label}, history`)
+  return [...besideFuture.stages, ...besideHistory.stages].map((times, index) => {
+    const count = inFuture[index >> 1]
+    const priorities = index % 2 === 0 ? 1 : 10
+    return { one: { future: count ?? 0, history: count === undefined ? largest : 0, priorities }, times }
+  })
 }
 
 const nameOf = ({ future, history, priorities }: Case) =>
   `${millions(future)} future, ${millions(history)} history, ${priorities} prio`
-
-function describe(one: Case, { ms, buffers }: ClaimTimes, empty: ClaimTimes): Row[] {
-  const isEmpty = one.future + one.history === 0
-  const row = (unit: string, value: number, of: number): Row =>
-    isEmpty
-      ? { subject: nameOf(one), unit, values: [value] }
-      : {
-          subject: nameOf(one),
-          unit,
-          values: [value],
-          ratio: { to: 'empty', values: [value / of] },
-          target: { of: 'ratio', atMost: 1.25 },
-        }
-  return [
-    row('ms p50', quantile(ms, 0.5), quantile(empty.ms, 0.5)),
-    row('ms p99', quantile(ms, 0.99), quantile(empty.ms, 0.99)),
-    row('buffers', median(buffers), median(empty.buffers)),
-  ]
-}
 
 const millions = (count: number) =>
   count === 0 ? '0' : count >= 1e6 ? `${count / 1e6} M` : `${count / 1e3} k`

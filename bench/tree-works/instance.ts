@@ -19,21 +19,25 @@ export interface InstanceOptions<Job extends AnyJob> {
   readonly driver?: 'pg' | 'neon'
   /** Most connections. @default 5 */
   readonly max?: number
+  /** Whether attempts may fail: their warnings are not printed. @default false */
+  readonly mayFail?: boolean
 }
 
 export async function openInstance<Job extends AnyJob>(
   { core, pg, neon }: Tree,
-  { url, jobs, driver = 'pg', max = 5 }: InstanceOptions<Job>,
+  { url, jobs, driver = 'pg', max = 5, mayFail = false }: InstanceOptions<Job>,
 ) {
   const endpoint = driver === 'pg' ? undefined : await startNeonEndpoint(url)
   const database =
     endpoint === undefined ? pg.pgDatabase({ connectionString: url, max }) : neon.neonDatabase(endpoint.url)
   const counted = countStatements(database)
-  const izta = core.createIzta({ database: counted, jobs, log: quiet })
+  const izta = core.createIzta({ database: counted, jobs, log: mayFail ? { ...quiet, warn() {} } : quiet })
   return {
     izta,
     /** Milliseconds of each statement so far; one statement is one round trip with either driver. */
     statementMs: counted.ms,
+    /** Messages of the statements that failed. */
+    failures: counted.failures,
     async [Symbol.asyncDispose]() {
       await izta.close()
       await endpoint?.stop()
@@ -41,19 +45,26 @@ export async function openInstance<Job extends AnyJob>(
   }
 }
 
-function countStatements(database: Database): Database & { readonly ms: number[] } {
+function countStatements(
+  database: Database,
+): Database & { readonly ms: number[]; readonly failures: string[] } {
   const ms: number[] = []
+  const failures: string[] = []
   return {
     ...database,
     async query(statement) {
       const startedAt = performance.now()
       try {
         return await database.query(statement)
+      } catch (error) {
+        failures.push(error instanceof Error ? error.message : String(error))
+        throw error
       } finally {
         ms.push(performance.now() - startedAt)
       }
     },
     ms,
+    failures,
   }
 }
 

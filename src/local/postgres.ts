@@ -23,6 +23,8 @@ export interface PostgresOptions {
   readonly port?: number
   /** Keeps `folder` when the server stops and continues with it next time. @default false */
   readonly persistent?: boolean
+  /** Connections at once, 20 to 10,000. @default 200 */
+  readonly maxConnections?: number
 }
 
 export interface LocalPostgres {
@@ -174,14 +176,14 @@ async function serve(
   port: number,
   { postgres }: Binaries,
   identity: Identity,
-  { persistent = false }: PostgresOptions,
+  { persistent = false, maxConnections = 200 }: PostgresOptions,
 ): Promise<ChildProcess> {
   const settings = {
     listen_addresses: '127.0.0.1',
     port,
     // Without sockets no folder such as /var/run/postgresql is needed.
     unix_socket_directories: '',
-    max_connections: 200,
+    max_connections: maxConnections,
     lc_messages: 'C',
     logging_collector: 'off',
     ...(persistent ? {} : { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }),
