@@ -33,11 +33,16 @@ create table izta.schedule (
 create index schedule_plan_at on izta.schedule (plan_at) where not paused;
 comment on index izta.schedule_plan_at is 'schedules whose slots must be made';
 
--- The newest deployment that has synced its definitions, so that an older one does not undo them.
+-- The deployment whose definitions are stored, so that an older one does not undo them while this one lives.
 create table izta.app (
   name text not null,
-  deployed_at timestamptz not null,
-  -- How often it was synced: a sync that finds another number than it saw has waited for another one, and starts anew.
+  deployed_at timestamptz not null,        -- of that deployment; -infinity: unknown
+  seen_at timestamptz not null,            -- when it synced last
+  -- How often the app was synced: a sync that finds another number than it saw has waited for another one, and starts anew.
   syncs bigint not null,
+  -- What the last sync has left otherwise than its code says: objects of name, reason and owner. Null: nothing.
+  left_out json,
+  left_out_at timestamptz,
+  left_out_by timestamptz,                 -- deployed_at of an older deployment that was refused
   constraint app_pkey primary key (name)
 );

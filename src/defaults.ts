@@ -81,6 +81,8 @@ export const defaults = {
     aheadSeconds: 120,
     /** A process that ticks compares its definitions with the stored ones so often. */
     syncSeconds: 600,
+    /** A deployment that has not synced for this long is gone: an older one that syncs takes its place. */
+    silenceSeconds: 1200,
     /** A tick that comes this long after it was due ends an outage: slots that passed meanwhile were missed. */
     lateSeconds: 360,
   },

@@ -53,6 +53,7 @@ export {
 export type { EndedTask, Task, TaskError, TaskStatus } from './job/task.ts'
 export { consoleLogger, type Logger } from './observe/log.ts'
 export { startRunner, type Runner, type RunnerOptions } from './runner/server.ts'
+export type { LeftOutSchedule, StoredSchedules } from './scheduler/sync.ts'
 export type { QueueInfo } from './store/queues.ts'
 export type { ScheduleInfo } from './store/schedules.ts'
 export type { DueQueue, IztaEventName, IztaEvents } from './observe/events.ts'

@@ -3,7 +3,11 @@
 create table izta.app (
   name text not null,
   deployed_at timestamp with time zone not null,
+  seen_at timestamp with time zone not null,
   syncs bigint not null,
+  left_out json,
+  left_out_at timestamp with time zone,
+  left_out_by timestamp with time zone,
   constraint app_pkey PRIMARY KEY (name)
 );
 

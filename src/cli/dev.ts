@@ -26,7 +26,7 @@ export async function runDev(file: string, { port, databaseUrl }: DevOptions): P
   }
   // Said before the stack does the same in silence.
   if (databaseUrl !== undefined) await runMigrate({ databaseUrl })
-  else if (izta !== undefined) tell((await izta.migrate()).applied)
+  else if (izta !== undefined) tell(await izta.migrate())
   // Whoever read the lines has gone (`izta dev … | head`).
   process.stdout.on('error', () => process.exit(1))
   const log = createDevLog(process.stdout)

@@ -2,6 +2,7 @@
 import { createIzta, type Izta } from '../client/izta.ts'
 import { configOf } from '../config.ts'
 import { migrate } from '../db/migrate.ts'
+import type { StoredSchedules } from '../scheduler/sync.ts'
 import { databaseAt } from '../local/database-at.ts'
 import { loadDefinitions } from './definitions.ts'
 import { UsageError } from './usage-error.ts'
@@ -13,12 +14,17 @@ export interface MigrateCommand {
   readonly roles?: boolean | undefined
 }
 
+interface MigrateReport {
+  readonly applied: readonly string[]
+  readonly schedules?: StoredSchedules | undefined
+}
+
 export async function runMigrate({ databaseUrl, schema, jobs, roles }: MigrateCommand): Promise<void> {
   const defined = jobs === undefined ? undefined : await loadDefinitions(jobs)
   if (defined?.izta !== undefined) {
     // It knows its own database and schema.
     await using izta = defined.izta
-    tell((await izta.migrate()).applied, configOf(izta).schedules?.size)
+    tell(await izta.migrate())
     if (roles === true) await makeRoles(izta)
     return
   }
@@ -33,8 +39,8 @@ export async function runMigrate({ databaseUrl, schema, jobs, roles }: MigrateCo
     const schedules = defined !== undefined && defined.schedules.length > 0 ? defined.schedules : undefined
     // The instance checks the schema's name.
     const izta = createIzta({ database, schema, jobs: defined?.jobs ?? [], schedules })
-    if (defined === undefined) tell(await applyOnly(izta))
-    else tell((await izta.migrate()).applied, schedules?.length)
+    if (defined === undefined) tell({ applied: await applyOnly(izta) })
+    else tell(await izta.migrate())
     if (roles === true) await makeRoles(izta)
   } finally {
     await database.close?.()
@@ -53,10 +59,13 @@ async function makeRoles(izta: Izta): Promise<void> {
   console.log(`Granted ${schema}_enqueue, ${schema}_run and ${schema}_read what each needs.`)
 }
 
-/** What was applied, a line each. */
-export function tell(applied: readonly string[], schedules?: number): void {
+/** One line per migration that was applied, and what became of the schedules in code. */
+export function tell({ applied, schedules }: MigrateReport): void {
   for (const name of applied) console.log(`applied ${name}`)
   if (applied.length === 0) console.log('The schema is up to date: nothing to do.')
-  if (schedules !== undefined)
-    console.log(`Stored ${schedules} ${schedules === 1 ? 'schedule' : 'schedules'}.`)
+  if (schedules === undefined) return
+  const { stored, removed, leftOut } = schedules
+  console.log(`Stored ${stored.length} ${stored.length === 1 ? 'schedule' : 'schedules'}.`)
+  if (removed.length > 0) console.log(`Removed ${removed.join(', ')}.`)
+  for (const { message } of leftOut) console.error(message)
 }

@@ -12,6 +12,7 @@ import { createQueueChanges, type QueueChanges } from './queues.ts'
 import { createTaskChanges, type TaskChanges } from './tasks.ts'
 import { createEnqueuing, type Enqueuing } from './enqueue.ts'
 import { createReading, type Reading } from './read.ts'
+import type { StoredSchedules } from '../scheduler/sync.ts'
 import type { Schedules } from './schedules.ts'
 
 /** Enqueue, read, change and schedule tasks. Made by `createIzta`. */
@@ -20,13 +21,17 @@ export interface Izta extends Enqueuing, Reading, TaskChanges, QueueChanges, Con
   /**
    * Brings the schema up to date and stores the queues and schedules of the definitions; an instance that was given
    * no `schedules` leaves the stored ones alone. Safe to run at any time and by several at once; run it when deploying,
-   * never when a function starts.
+   * never when a function starts. `schedules` tells which are stored now and which are not, with the reason; undefined
+   * without the option `schedules`.
    *
    * @throws {SchemaTooNewError} when a newer izta has changed the schema in a way that this version cannot work with.
    * @throws {PayloadError} when the job of a schedule refuses its payload.
    * @throws {DatabaseError} when a migration fails; those before it stay applied.
    */
-  migrate(): Promise<{ readonly applied: readonly string[] }>
+  migrate(): Promise<{
+    readonly applied: readonly string[]
+    readonly schedules: StoredSchedules | undefined
+  }>
   /** Calls `listener` for each event of this process; returns what ends that. See docs/telemetry.md. */
   on<Name extends IztaEventName>(name: Name, listener: (event: IztaEvents[Name]) => void): () => void
   /** Ends the connections that the adapter opened itself. */
@@ -66,8 +71,8 @@ export function createIzta(options: IztaOptions): Izta {
         import('../scheduler/sync.ts'),
       ])
       const migrated = await migrate(config.givenDatabase, { schema: config.schema })
-      await syncDefinitions(config)
-      return migrated
+      const schedules = await syncDefinitions(config)
+      return { ...migrated, schedules }
     },
   }
   return withConfig(izta, config)

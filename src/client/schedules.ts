@@ -105,7 +105,7 @@ export function createSchedules(config: ResolvedConfig): Schedules {
       const reply = await untilUncontended('schedules.put', async () =>
         readSyncReply(await runStatement(config, syncSchedulesStatement(request))),
       )
-      if (reply.foreign.length > 0) {
+      if (reply.leftOut.length > 0) {
         throw new StateError(
           'schedule-in-code',
           `Schedule "${schedule.name}" is defined in code: change it there, or give the dynamic one another name.`,

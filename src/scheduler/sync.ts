@@ -11,7 +11,13 @@ import { preparePayload, type PrepareLimits } from '../job/prepare.ts'
 import { parseRule } from '../job/rule.ts'
 import type { Schedule } from '../job/schedule.ts'
 import { registerQueuesStatement } from '../store/queues.ts'
-import { readSyncReply, syncSchedulesStatement, type ScheduleRow, type SyncReply } from '../store/sync.ts'
+import {
+  readSyncReply,
+  syncSchedulesStatement,
+  type DeploymentSeen,
+  type LeftOut,
+  type ScheduleRow,
+} from '../store/sync.ts'
 
 /** Makes the rows of the queues that definitions use, and of those found in tasks. */
 export async function registerQueues(config: ResolvedConfig): Promise<void> {
@@ -19,11 +25,34 @@ export async function registerQueues(config: ResolvedConfig): Promise<void> {
   await runStatement(config, registerQueuesStatement([...new Set(queues)]))
 }
 
+/** A schedule that the database keeps otherwise than the code says. */
+export interface LeftOutSchedule {
+  readonly name: string
+  /**
+   * `'newer-deployment'`: not stored, and `'not-removed'`, because a newer deployment of the app holds its schedules;
+   * `'name-taken'`: not stored, because another app, or `schedules.put`, has the name.
+   */
+  readonly reason: LeftOut['reason']
+  /** The reason in words, and what to do. */
+  readonly message: string
+}
+
+/** What became of the schedules in code. */
+export interface StoredSchedules {
+  /** Those that are stored as the code defines them, whether anything was to change or not. */
+  readonly stored: readonly string[]
+  /** Those of them that were added or changed. */
+  readonly changed: readonly string[]
+  /** Those that were removed, since the code defines them no longer. */
+  readonly removed: readonly string[]
+  readonly leftOut: readonly LeftOutSchedule[]
+}
+
 /**
- * Makes the stored queues and schedules equal to the definitions in code, unless a newer deployment has done so.
+ * Makes the stored queues and schedules equal to the definitions in code, unless a newer deployment holds them.
  * Without a list of schedules, which is not an empty one, the stored schedules stay as they are.
  */
-export async function syncDefinitions(config: ResolvedConfig): Promise<SyncReply | undefined> {
+export async function syncDefinitions(config: ResolvedConfig): Promise<StoredSchedules | undefined> {
   await registerQueues(config)
   if (config.schedules === undefined) return undefined
   const limits = { payloadLimitBytes: config.payloadLimitBytes, add: sumUpTo(callLimitBytes, tooLarge) }
@@ -32,18 +61,51 @@ export async function syncDefinitions(config: ResolvedConfig): Promise<SyncReply
   )
   const { app, deployedAt } = config
   const statement = syncSchedulesStatement({ app, deployedAt, removeMissing: true, schedules })
-  const reply = await untilUncontended('The sync of schedules', async () =>
+  const { removed, newer, ...reply } = await untilUncontended('The sync of schedules', async () =>
     readSyncReply(await runStatement(config, statement)),
   )
-  if (reply.outdated) {
-    config.log.info('schedules were left as a newer deployment has put them', { app, deployedAt })
+  const leftOut = reply.leftOut.map((each) => ({
+    name: each.name,
+    reason: each.reason,
+    message: leftOutMessage(each, app, newer),
+  }))
+  const names = new Set(leftOut.map(({ name }) => name))
+  const stored = schedules.map(({ name }) => name).filter((name) => !names.has(name))
+  return { stored, changed: reply.written, removed, leftOut }
+}
+
+/** What was logged last: the same again is not news. */
+const told = new WeakMap<ResolvedConfig, string>()
+
+/** Logs which schedules were left out, once until that changes. */
+export function logLeftOut(config: ResolvedConfig, leftOut: readonly LeftOutSchedule[]): void {
+  const news = leftOut.map(({ name, reason }) => `${reason} ${name}`).join(' ')
+  if (told.get(config) === news) return
+  told.set(config, news)
+  for (const { name, reason, message } of leftOut) {
+    // A newer deployment is what every deployment meets for a while; a taken name stays taken.
+    config.log[reason === 'name-taken' ? 'error' : 'warn'](message, { schedule: name, reason })
   }
-  if (reply.foreign.length > 0) {
-    config.log.error('schedules were left out: another app, or schedules.put, has their names', {
-      names: reply.foreign,
-    })
+}
+
+/** Why a schedule is not as the code says, and what ends that. */
+export function leftOutMessage(
+  { name, reason, owner }: LeftOut,
+  app: string,
+  newer: DeploymentSeen | undefined,
+): string {
+  const what = `Schedule "${name}" of the app "${app}" was not ${reason === 'not-removed' ? 'removed' : 'stored'}`
+  if (reason === 'name-taken') {
+    return owner === null
+      ? `${what}: schedules.put has made one of this name. Rename it in the code, or remove the other: izta.schedules.remove('${name}').`
+      : `${what}: the app "${owner}" has one of this name. Rename it in the code or, if that app is gone or was renamed, remove the other: izta.schedules.remove('${name}', { app: '${owner}' }).`
   }
-  return reply
+  const minutes = defaults.schedule.silenceSeconds / 60
+  const holder =
+    newer === undefined
+      ? ''
+      : ` (deployed ${newer.deployedAt.toISOString()}, seen ${newer.seenAt.toISOString()})`
+  return `${what}: a newer deployment${holder} holds the schedules of this app. If that one is gone, a tick of this one takes its place once it has been silent for ${minutes} minutes.`
 }
 
 const { callLimitBytes } = defaults

@@ -6,7 +6,7 @@ import { readableMessage } from '../errors.ts'
 import { pruneStatement, readPruned } from '../store/prune.ts'
 import { readWaiting, wakeDueStatement } from '../store/queues.ts'
 import { planSchedules } from './plan.ts'
-import { registerQueues, syncDefinitions } from './sync.ts'
+import { logLeftOut, registerQueues, syncDefinitions } from './sync.ts'
 
 /** What a tick did. */
 export interface TickSummary {
@@ -44,8 +44,10 @@ export async function tick(
       // Again now and then: another process, such as one of an older deployment, may have undone it.
       const now = config.clock.now()
       if (now - (syncedAtMs.get(config) ?? -Infinity) < defaults.schedule.syncSeconds * 1000) return
-      await syncDefinitions(config)
-      syncedAtMs.set(config, now)
+      const { leftOut = [] } = (await syncDefinitions(config)) ?? {}
+      logLeftOut(config, leftOut)
+      // While a newer deployment holds the schedules, each tick looks whether it is gone.
+      if (leftOut.every(({ reason }) => reason === 'name-taken')) syncedAtMs.set(config, now)
     },
     // Each time: statements inside applications' transactions use queues without a word to anybody.
     'find queues': () => registerQueues(config),

@@ -1,5 +1,6 @@
 // What is due next, and which alarm has been set for it.
 import type { Row, Statement } from '../db/database.ts'
+import { defaults } from '../defaults.ts'
 import { epochMs, instant, integer, optionalInstant, textArray } from './encode.ts'
 
 // What the next alarm must be set for. Paused queues and schedules are left out, or alarms would go off for nothing,
@@ -24,13 +25,19 @@ plans as (
     (select s.plan_at from izta.schedule s
     where not s.paused and s.plan_at <= izta.now() order by s.plan_at limit 1) as overdue,
     (select s.plan_at from izta.schedule s
-    where not s.paused and s.plan_at > izta.now() order by s.plan_at limit 1) as later)
+    where not s.paused and s.plan_at > izta.now() order by s.plan_at limit 1) as later),
+-- Where a newer deployment holds the schedules, an older one looks again once it may be gone.
+silences as (
+  select min(a.seen_at + interval '${defaults.schedule.silenceSeconds} seconds') as later
+  from izta.app a
+  where a.left_out_by is not null and a.seen_at > izta.now() - interval '${defaults.schedule.silenceSeconds} seconds')
 select ${epochMs('izta.now()')} as now_ms,
   ${epochMs('least(t.overdue, p.overdue)')} as overdue_ms,
-  ${epochMs('least(t.later, p.later)')} as later_ms,
+  ${epochMs('least(t.later, p.later, a.later)')} as later_ms,
   (select ${epochMs('w.armed_at')} from izta.wake w where isfinite(w.armed_at)) as armed_ms
 from tasks t
-cross join plans p`
+cross join plans p
+cross join silences a`
 
 export const nextAlarmStatement: Statement = { lane: 'quick', text: nextDue, values: [] }
 

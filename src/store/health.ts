@@ -1,6 +1,7 @@
 // How the work of an installation goes: queues, jobs, schedules and history, as facts for `izta doctor`.
 import type { Row, Statement } from '../db/database.ts'
 import { epochMs, flag, integer, json, optionalInteger, optionalText, text } from './encode.ts'
+import type { DeploymentSeen, LeftOut } from './sync.ts'
 
 /** No statement here reads more rows than this of one queue and priority, or of one table. */
 export const healthRows = 10_000
@@ -129,7 +130,12 @@ select count(*) as schedules, count(*) filter (where s.paused) as paused,
   coalesce(date_part('epoch', izta.now() - (select min(o.plan_at) from overdue o))::bigint, 0) as overdue_seconds,
   (select date_part('epoch', izta.now() - w.ticked_at)::bigint from izta.wake w where isfinite(w.ticked_at))
     as ticked_seconds,
-  ${epochMs('izta.now() - now()')} as clock_moved_ms
+  ${epochMs('izta.now() - now()')} as clock_moved_ms,
+  (select pg_catalog.json_agg(pg_catalog.json_build_object(
+    'app', a.name, 'leftOut', a.left_out, 'at', ${epochMs('a.left_out_at')},
+    'newer', case when a.left_out_by is not null then pg_catalog.json_build_object(
+      'deployedAt', ${epochMs('a.deployed_at')}, 'seenAt', ${epochMs('a.seen_at')}) end))
+  from izta.app a where a.left_out is not null) as left_out
 from izta.schedule s`
 
 export const scheduleHealthStatement: Statement = { lane: 'quick', text: schedules, values: [] }
@@ -146,6 +152,22 @@ export interface ScheduleHealth {
   readonly tickedSeconds: number | undefined
   /** How far the schema's clock is from the server's. */
   readonly clockMovedMs: number
+  /** Of each app whose last sync has left schedules otherwise than its code says. */
+  readonly leftOut: readonly AppLeftOut[]
+}
+
+export interface AppLeftOut {
+  readonly app: string
+  readonly leftOut: readonly LeftOut[]
+  /** When that sync came. */
+  readonly at: Date
+  /** The deployment that held the schedules, where it was newer. */
+  readonly newer: DeploymentSeen | undefined
+}
+
+interface StoredLeftOut extends Pick<AppLeftOut, 'app' | 'leftOut'> {
+  readonly at: number
+  readonly newer?: { readonly deployedAt: number; readonly seenAt: number }
 }
 
 export function readScheduleHealth([row = {}]: readonly Row[]): ScheduleHealth {
@@ -157,6 +179,11 @@ export function readScheduleHealth([row = {}]: readonly Row[]): ScheduleHealth {
     overdueSeconds: integer(row, 'overdue_seconds'),
     tickedSeconds: optionalInteger(row, 'ticked_seconds'),
     clockMovedMs: integer(row, 'clock_moved_ms'),
+    leftOut: json<StoredLeftOut[]>(row, 'left_out', []).map(({ at, newer, ...rest }) => ({
+      ...rest,
+      at: new Date(at),
+      newer: newer && { deployedAt: new Date(newer.deployedAt), seenAt: new Date(newer.seenAt) },
+    })),
   }
 }
 

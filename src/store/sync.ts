@@ -1,6 +1,7 @@
 // Makes the stored schedules equal to their definitions.
 import type { Row, Statement } from '../db/database.ts'
-import { onlyRow, flag, json, plainArray, textArray } from './encode.ts'
+import { defaults } from '../defaults.ts'
+import { epochMs, flag, instant, json, onlyRow, plainArray, textArray } from './encode.ts'
 
 /** A schedule as it is stored. */
 export interface ScheduleRow {
@@ -20,30 +21,59 @@ export interface ScheduleRow {
 }
 
 // Makes the stored schedules of one app (or one dynamic schedule: app null) equal to the given definitions, unless a
-// newer deployment has synced already. What has changed or is gone loses its tasks that never started, and the cursor
-// goes back to before the first of them, so that no slot falls between the old definition and the new one.
+// newer deployment holds them: one that has synced within the last $14 seconds. Without that end a rollback would leave
+// the schedules of code that is gone for ever. What has changed or is gone loses its tasks that never started, and the
+// cursor goes back to before the first of them, so that no slot falls between the old definition and the new one. What is
+// left otherwise than the definitions say is recorded with its reason.
 //
 // A statement sees the tables as they were when it began. One that then waited for a tick would miss the tasks that
 // the tick made, and leave them beside those of the new definition. Hence "seen" and "locked": only rows that are still
 // as they were seen are touched; the others are reported as contended, and the statement is sent again.
 // Served by schedule_pkey and task_schedule.
 const sync = `
-with newest as (
-  insert into izta.app (name, deployed_at, syncs)
-  select $1::text, coalesce($2::timestamptz, '-infinity'), 1 where $1 is not null
+with given as materialized (
+  select *
+  from unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::smallint[], $9::smallint[], $10::text[],
+    $11::text[], $12::text[], $13::text[])
+    as d(name, job, payload, queue, priority, max_attempts, rule, missed, overlap, hash)),
+taken as materialized (
+  select g.name, 'name-taken' as reason, s.app as owner
+  from given g
+  join izta.schedule s on s.name = g.name
+  where s.app is distinct from $1),
+different as materialized (
+  select t.name, t.reason, t.owner from taken t
+  union all
+  select g.name, 'newer-deployment', null from given g
+  where not exists (select from taken t where t.name = g.name)
+    and not exists (select from izta.schedule s where s.name = g.name and s.hash = g.hash)
+  union all
+  select s.name, 'not-removed', null from izta.schedule s
+  where s.app = $1 and $3::boolean and not exists (select from given g where g.name = s.name)),
+newest as (
+  insert into izta.app (name, deployed_at, seen_at, syncs, left_out, left_out_at)
+  select $1::text, coalesce($2::timestamptz, '-infinity'), izta.now(), 1,
+    (select pg_catalog.json_agg(t) from taken t), izta.now()
+  where $1 is not null
   on conflict (name) do update set
-    deployed_at = greatest(app.deployed_at, excluded.deployed_at),
-    syncs = app.syncs + 1
+    deployed_at = coalesce($2::timestamptz, app.deployed_at),
+    seen_at = case when $2::timestamptz is null then app.seen_at else excluded.seen_at end,
+    syncs = app.syncs + 1,
+    left_out = excluded.left_out, left_out_at = excluded.left_out_at, left_out_by = null
     where $2::timestamptz is null or app.deployed_at <= excluded.deployed_at
+      or app.seen_at <= izta.now() - $14::float8 * interval '1 second'
   returning name, syncs),
+refused as (
+  update izta.app a set
+    left_out = (select pg_catalog.json_agg(d) from different d), left_out_at = izta.now(),
+    left_out_by = case when exists (select from different) then $2::timestamptz end
+  where a.name = $1 and not exists (select from newest)
+  returning a.deployed_at, a.seen_at),
 sole as materialized (
   select n.name from newest n
   where n.syncs = 1 + coalesce((select a.syncs from izta.app a where a.name = $1), 0)),
 definition as materialized (
-  select *
-  from unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::smallint[], $9::smallint[], $10::text[],
-    $11::text[], $12::text[], $13::text[])
-    as d(name, job, payload, queue, priority, max_attempts, rule, missed, overlap, hash)
+  select * from given
   where $1 is null or exists (select from sole)),
 seen as materialized (
   select s.name, s.xmin as version
@@ -89,8 +119,9 @@ added as (
   on conflict do nothing
   returning name)
 select
-  $1 is not null and not exists (select from newest) as outdated,
+  exists (select from refused) as outdated,
   exists (select from newest where name not in (select name from sole))
+    or ($1 is not null and not exists (select from newest) and not exists (select from refused))
     or exists (select from seen where name not in (select name from locked))
     or exists (
       select from definition d
@@ -98,8 +129,10 @@ select
     as contended,
   (select pg_catalog.json_agg(w.name) from (select name from changed union all select name from added) w) as written,
   (select pg_catalog.json_agg(r.name) from removed r) as removed,
-  (select pg_catalog.json_agg(s.name) from izta.schedule s join definition d on d.name = s.name
-    where s.app is distinct from $1) as foreign_names`
+  case when exists (select from refused) then (select pg_catalog.json_agg(d) from different d)
+    else (select pg_catalog.json_agg(t) from taken t) end as left_out,
+  (select ${epochMs('r.deployed_at')} from refused r) as newer_ms,
+  (select ${epochMs('r.seen_at')} from refused r) as seen_ms`
 
 export interface SyncRequest {
   /** Undefined for a dynamic schedule. */
@@ -132,28 +165,49 @@ export function syncSchedulesStatement({
       textArray(schedules.map((schedule) => schedule.missed)),
       textArray(schedules.map((schedule) => schedule.overlap)),
       textArray(schedules.map((schedule) => schedule.hash)),
+      String(defaults.schedule.silenceSeconds),
     ],
   }
 }
 
+/** A schedule that the database keeps otherwise than the code says. */
+export interface LeftOut {
+  readonly name: string
+  /**
+   * `'newer-deployment'`: not stored, and `'not-removed'`, because a newer deployment holds the app's schedules;
+   * `'name-taken'`: not stored, because the name belongs to another app or to `schedules.put`.
+   */
+  readonly reason: 'newer-deployment' | 'not-removed' | 'name-taken'
+  /** The app that has the name; null: `schedules.put`. */
+  readonly owner: string | null
+}
+
+/** The deployment that holds an app's schedules. */
+export interface DeploymentSeen {
+  readonly deployedAt: Date
+  /** When it synced last. */
+  readonly seenAt: Date
+}
+
 export interface SyncReply {
-  /** A newer deployment has synced before: nothing was changed. */
-  readonly outdated: boolean
+  /** A newer deployment holds the schedules: nothing was changed. */
+  readonly newer: DeploymentSeen | undefined
   /** Another statement was at work on the same rows: send it again. */
   readonly contended: boolean
   readonly written: readonly string[]
   readonly removed: readonly string[]
-  /** Names that another app, or `schedules.put`, has taken: left as they are. */
-  readonly foreign: readonly string[]
+  readonly leftOut: readonly LeftOut[]
 }
 
 export function readSyncReply(rows: readonly Row[]): SyncReply {
   const row = onlyRow(rows)
   return {
-    outdated: flag(row, 'outdated'),
+    newer: flag(row, 'outdated')
+      ? { deployedAt: instant(row, 'newer_ms'), seenAt: instant(row, 'seen_ms') }
+      : undefined,
     contended: flag(row, 'contended'),
     written: json<string[]>(row, 'written', []),
     removed: json<string[]>(row, 'removed', []),
-    foreign: json<string[]>(row, 'foreign_names', []),
+    leftOut: json<LeftOut[]>(row, 'left_out', []),
   }
 }

@@ -563,6 +563,33 @@ describe('schedules', () => {
     ])
   })
 
+  test('those that the last sync of the code could not store or remove, and why', async () => {
+    const deployed = (day: number, name: string) =>
+      createIzta({
+        database,
+        jobs: [],
+        schedules: [defineSchedule({ name, job, cron: '0 * * * *' })],
+        deployedAt: new Date(Date.UTC(2026, 0, day)),
+        log: quiet,
+      }).migrate()
+    await deployed(2, 'hourly')
+    await deployed(1, 'former')
+    expect((await doctor()).of('schedules')).toEqual([
+      expect.stringMatching(
+        /^warning: Schedule "former" of the app "izta" was not stored: a newer deployment/,
+      ),
+      expect.stringMatching(/^warning: Schedule "hourly" .* was not removed: .*deployed 2026-01-02T00:00:00/),
+    ])
+    await deployed(2, 'hourly')
+    expect((await doctor()).of('schedules')).toEqual(['ok: 1 schedule planned'])
+    await pool.query(`update izta.schedule set app = null; delete from izta.app`)
+    await deployed(2, 'hourly')
+    expect((await doctor()).of('schedules')).toEqual([
+      expect.stringMatching(/^warning: .* was not stored: schedules.put has made one of this name/),
+    ])
+    await pool.query('delete from izta.app')
+  })
+
   test('a paused schedule waits for no tick', async () => {
     await overdue(9000, 'daily')
     await izta.schedules.pause('daily')

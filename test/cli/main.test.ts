@@ -128,6 +128,16 @@ describe('izta migrate', { timeout: 60_000 }, async () => {
     expect(await schedules()).toEqual([{ name: 'nightly' }])
   })
 
+  test('counts only what it has stored, and says why the rest was not', async () => {
+    await pool.query(`update izta.schedule set app = 'other'`)
+    const taken = await run('migrate', '--database-url', url, '--jobs', jobsFile)
+    await pool.query(`update izta.schedule set app = 'izta'`)
+    expect(taken).toMatchObject({ code: 0, stdout: expect.stringContaining('Stored 0 schedules.') })
+    expect(taken.stderr).toMatch(
+      /^Schedule "nightly" of the app "izta" was not stored: the app "other" has one of this name\. .*\n$/,
+    )
+  })
+
   test('takes an izta instance with its own database and schema', async () => {
     const exported = await file(
       'instance.ts',

@@ -167,7 +167,7 @@ describe('run', () => {
 
   test('changes no definition', async () => {
     const izta = await as('run')
-    expect(await izta.migrate()).toEqual({ applied: [] })
+    expect(await izta.migrate()).toEqual({ applied: [], schedules: undefined })
     await expect(migrate(configOf(izta).givenDatabase, { schema, roles: true })).rejects.toMatchObject(
       refusal,
     )

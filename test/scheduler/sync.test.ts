@@ -157,17 +157,30 @@ describe('definitions in code', () => {
     const newer = make([every(20)], { deployedAt: new Date('2029-01-02') })
     await older.tick()
     await newer.tick()
-    expect(await older.sync()).toMatchObject({ outdated: true, written: [], removed: [] })
-    expect(await make([], { deployedAt: new Date('2029-01-01') }).sync()).toMatchObject({ outdated: true })
+    const why = /was not (stored|removed): a newer deployment \(deployed 2029-01-02T00:00:00.000Z, seen 2030-/
+    expect(await older.sync()).toMatchObject({
+      stored: [],
+      changed: [],
+      removed: [],
+      leftOut: [{ name: 'schedule', reason: 'newer-deployment', message: expect.stringMatching(why) }],
+    })
+    expect(await make([], { deployedAt: new Date('2029-01-01') }).sync()).toMatchObject({
+      removed: [],
+      leftOut: [{ name: 'schedule', reason: 'not-removed', message: expect.stringMatching(why) }],
+    })
     expect(await minutes()).toEqual([20])
-    expect(await newer.sync()).toMatchObject({ outdated: false, written: [] })
+    expect(await newer.sync()).toMatchObject({ stored: ['schedule'], changed: [], leftOut: [] })
   })
 
   test('the schedules of another app are left alone, also under one name', async () => {
     const ours = make([every(10)], { app: 'ours' })
     const theirs = make([every(20), every(30, { name: 'theirs' })], { app: 'theirs' })
     await ours.sync()
-    expect(await theirs.sync()).toMatchObject({ written: ['theirs'], foreign: ['schedule'] })
+    expect(await theirs.sync()).toMatchObject({
+      stored: ['theirs'],
+      changed: ['theirs'],
+      leftOut: [{ name: 'schedule', reason: 'name-taken', message: expect.stringContaining('app "ours"') }],
+    })
     expect(await make([], { app: 'ours' }).sync()).toMatchObject({ removed: ['schedule'] })
     expect((await ours.schedules.list()).map(({ name, app }) => ({ name, app }))).toEqual([
       { name: 'theirs', app: 'theirs' },
@@ -184,7 +197,7 @@ describe('definitions in code', () => {
     const syncing = changed.sync()
     await untilBlockedBy(pool, await pidOf(ticking))
     await ticking.query('commit')
-    expect(await syncing).toMatchObject({ written: ['schedule'] })
+    expect(await syncing).toMatchObject({ changed: ['schedule'] })
     await changed.tick()
     expect(await slots()).toEqual([{ minute: 10, payload: 2 }])
   })
@@ -224,6 +237,6 @@ test('a rule that no definition would accept is not stored', async () => {
 test('another spelling of an expression is no change', async () => {
   const cron = (text: string) => defineSchedule({ name: 'schedule', job, cron: text })
   await make([cron('0 9 * * MON-FRI')]).sync()
-  expect(await make([cron('00 09 ? * 1,2,3,4,5')]).sync()).toMatchObject({ written: [] })
-  expect(await make([cron('0 9 * * 1-6')]).sync()).toMatchObject({ written: ['schedule'] })
+  expect(await make([cron('00 09 ? * 1,2,3,4,5')]).sync()).toMatchObject({ changed: [] })
+  expect(await make([cron('0 9 * * 1-6')]).sync()).toMatchObject({ changed: ['schedule'] })
 })

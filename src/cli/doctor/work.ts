@@ -1,6 +1,7 @@
 // Checks of `izta doctor` on queues, tasks, schedules, alarms and history: pure functions from facts to verdicts.
 import { defaults } from '../../defaults.ts'
-import { healthRows } from '../../store/health.ts'
+import { leftOutMessage } from '../../scheduler/sync.ts'
+import { healthRows, type ScheduleHealth } from '../../store/health.ts'
 import { isSleepy, type Facts } from './facts.ts'
 import { count, failure, ok, size, span, warning, type Verdict } from './finding.ts'
 
@@ -13,7 +14,7 @@ export const workLimits = {
   failedShare: 0.05,
   failingTasks: 10,
   /** Longer than a tick that comes every five minutes. */
-  overdueSeconds: 360,
+  overdueSeconds: defaults.schedule.lateSeconds,
   stoppedSeconds: 3600,
   /** AWS starts an alarm within its minute; a cold scheduler takes some seconds more. */
   alarmSeconds: 120,
@@ -120,6 +121,18 @@ export function checkTicks(facts: Facts): Verdict[] {
 export function checkSchedules(facts: Facts): Verdict[] {
   const { schedules } = facts
   if (schedules === undefined) return []
+  const leftOut = schedules.leftOut.flatMap((app) =>
+    app.leftOut.map((each) =>
+      warning(`${leftOutMessage(each, app.app, app.newer)} (${app.at.toISOString()})`),
+    ),
+  )
+  const planning = checkPlanning(facts, schedules)
+  return leftOut.length > 0 && planning.every(({ level }) => level === 'ok')
+    ? leftOut
+    : [...planning, ...leftOut]
+}
+
+function checkPlanning(facts: Facts, schedules: ScheduleHealth): Verdict[] {
   const { overdue, oldest, overdueSeconds, tickedSeconds, paused } = schedules
   const active = schedules.schedules - paused
   const pausedToo = paused > 0 ? `, ${paused} paused` : ''
