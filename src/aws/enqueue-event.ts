@@ -47,10 +47,12 @@ const busEvent = z.object({
  * The dead letter of an asynchronous invocation, which is taken as the event that it keeps:
  * https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
  */
-const deadLetter = z.object({
-  requestContext: z.object({ requestId: z.string(), condition: z.string() }),
-  requestPayload: z.unknown(),
-})
+const deadLetter = z
+  .object({
+    requestContext: z.object({ requestId: z.optional(z.string()), condition: z.string() }),
+    requestPayload: z.unknown(),
+  })
+  .check(z.refine((letter) => 'requestPayload' in letter))
 
 /** https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html */
 const queueEvent = z.object({

@@ -10,6 +10,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { startPostgres } from '../../src/local/postgres.ts'
 import { credentials, pythonProgram, region, run, startEmulator } from './emulator.ts'
 import { block, greet, jobs, minutely, probe } from './jobs.ts'
+import { triggers, type Call } from './triggers.ts'
 
 const repository = fileURLToPath(new URL('../..', import.meta.url))
 const service = join(repository, '.izta/deploy-test')
@@ -75,25 +76,17 @@ async function serverless(...words: string[]): Promise<string> {
   return stdout + stderr
 }
 
-interface Call {
-  readonly method?: string
-  readonly target?: string
-  readonly body?: unknown
-  readonly form?: Readonly<Record<string, string>>
-}
-
-/** Any call to the emulator, as the account's root; answers with the text. */
-async function call(
-  aService: string,
-  path: string,
-  { method, target, body, form }: Call = {},
-): Promise<string> {
+const call: Call = async (aService, path, { method, target, headers, body, form } = {}) => {
   const client = new AwsClient({ ...credentials(), region, service: aService, retries: 0 })
   const sent = form === undefined ? body && JSON.stringify(body) : new URLSearchParams(form).toString()
   const type = form === undefined ? 'application/x-amz-json-1.1' : 'application/x-www-form-urlencoded'
   const response = await client.fetch(`${endpoint}${path}`, {
     method: method ?? (sent === undefined ? 'GET' : 'POST'),
-    headers: { 'content-type': type, ...(target === undefined ? {} : { 'x-amz-target': target }) },
+    headers: {
+      'content-type': type,
+      ...(target === undefined ? {} : { 'x-amz-target': target }),
+      ...headers,
+    },
     ...(sent === undefined ? {} : { body: String(sent) }),
   })
   const text = await response.text()
@@ -170,6 +163,41 @@ test('a refusal of the deployed function has its class', async () => {
     name: 'UnknownJobError',
     jobId: 'stranger',
   })
+})
+
+for (const { name: by, send } of triggers({ call, endpoint, functionName: name('enqueue') })) {
+  test(`a request by ${by} is stored and run`, async () => {
+    const id = crypto.randomUUID()
+    const tasks = [{ job: greet.id, payload: { name: by }, options: { id } }]
+    const answer = await send({ tasks })
+    if (answer !== undefined) {
+      expect(answer).toEqual({ status: 202, body: JSON.stringify({ tasks: [{ id, created: true }] }) })
+    }
+    await expect.poll(() => izta.get(greet, id), { timeout: 30_000 }).toBeDefined()
+    const task = await izta.wait(greet, id, { timeoutSeconds: 20 })
+    expect(task).toMatchObject({ ...finished, result: { greeting: `Hello ${by}` } })
+  })
+}
+
+test('an asynchronous request that is wrong ends in the queue of dead letters, with the reason, and is stored when it is sent again after it was mended', async () => {
+  const sqs = (fields: Record<string, string>) =>
+    call('sqs', '/', { form: { Version: '2012-11-05', ...fields } })
+  const found = await sqs({ Action: 'GetQueueUrl', QueueName: name('enqueue-dead-letters') })
+  const [, QueueUrl = ''] = /<QueueUrl>(.*?)<\/QueueUrl>/.exec(found) ?? []
+  const headers = { 'x-amz-invocation-type': 'Event' }
+  const path = `/2015-03-31/functions/${name('enqueue')}/invocations`
+  await call('lambda', path, { headers, body: { tasks: [{ job: 'grete', payload: { name: 'Hedy' } }] } })
+  let body = ''
+  const receive = async () => {
+    const received = await sqs({ Action: 'ReceiveMessage', QueueUrl })
+    body = /<Body>(.*?)<\/Body>/s.exec(received)?.[1]?.replaceAll('&quot;', '"') ?? ''
+    return body
+  }
+  await expect.poll(receive, { timeout: 20_000 }).toContain('there is no job with the id')
+  const letter = JSON.parse(body.replaceAll('grete', 'greet')) as object
+  const answer = JSON.parse(await call('lambda', path, { body: letter })) as { tasks: { id: string }[] }
+  const task = await izta.wait(greet, answer.tasks[0]?.id ?? '', { timeoutSeconds: 20 })
+  expect(task).toMatchObject({ ...finished, result: { greeting: 'Hello Hedy' } })
 })
 
 let blocked: string
