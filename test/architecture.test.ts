@@ -154,6 +154,15 @@ test('only src/environment.ts reads process.env', () => {
   expect(filesThat((_, text) => /process\s*\.\s*env\b/.test(text))).toEqual(['src/environment.ts'])
 })
 
+test('runners that start each other are counted in one place, which every wake goes through', () => {
+  const counts = /\bhops\s*([+<>]|[!=]==\s*\d)|\bmaxHops\b/
+  const isElsewhere = (path: string) => !/^src\/(wake\/wakes|defaults)\.ts$/.test(path)
+  // What an adapter makes of the count.
+  const adapters = ['src/aws/invoke-wake.ts']
+  expect(filesThat((path, text) => isElsewhere(path) && counts.test(text))).toEqual(adapters)
+  expect(filesThat((_, text) => text.includes(`'x-amz-invocation-type': 'Event'`))).toEqual(adapters)
+})
+
 test('SQL stands in the store, the migrations and the test clock only', () => {
   const sql =
     /\b(insert into \w|delete from \w|select\s[^'`]{0,200}?\sfrom \w|update \w+(\.\w+)? \w* ?set\s|(create|alter) (table|function)\s)/i

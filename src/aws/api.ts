@@ -53,6 +53,11 @@ export interface AwsRequest {
   readonly origin?: string | undefined
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: unknown
+  /**
+   * An invocation for new work: it does not go on with the chain of invocations that this one belongs to, which Lambda
+   * stops at 16. @default false
+   */
+  readonly beginsChain?: boolean
   /** For one try. @default 10 */
   readonly timeoutSeconds?: number
   /** Tries in all; 1 for callers that must know of each. @default 4 */
@@ -80,7 +85,7 @@ export function createAwsApi(options: AwsOptions = {}): AwsApi {
   const credentials = options.credentials ?? environmentCredentials
 
   async function call(request: AwsRequest): Promise<AwsAnswer> {
-    const { service, method, path, headers = {}, body, timeoutSeconds = 10 } = request
+    const { service, method, path, headers = {}, body, beginsChain = false, timeoutSeconds = 10 } = request
     if (region === undefined) {
       throw new AwsError(`No AWS region for ${service}: set AWS_REGION or the option region.`, {
         status: 400,
@@ -91,7 +96,7 @@ export function createAwsApi(options: AwsOptions = {}): AwsApi {
     const origin = request.origin ?? endpoint ?? `https://${service}.${region}.${domainOf(region)}`
     // Passes the chain of invocations on, so that Lambda can stop a runaway loop:
     // https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
-    const trace = environment('_X_AMZN_TRACE_ID')
+    const trace = beginsChain ? undefined : environment('_X_AMZN_TRACE_ID')
     try {
       const response = await client.fetch(`${origin.replace(/\/$/, '')}${path}`, {
         method,

@@ -1,11 +1,17 @@
 // One invocation: its id in every log line that it causes, and what is to be written at its end.
 import type { Context } from 'aws-lambda'
+import * as z from 'zod/mini'
 import { environment } from '../environment.ts'
 import { inLogScope } from '../observe/log.ts'
 import type { FunctionMetrics } from './metrics.ts'
 
 /** The parts of Lambda's context that are used, as far as they are there. */
 export type InvocationContext = Partial<Pick<Context, 'awsRequestId'>> | undefined
+
+const wakeEvent = z.object({ hops: z.int().check(z.minimum(0)) })
+
+/** How many functions have started each other for the same work; undefined for an event that is no wake. */
+export const hopsOf = (event: unknown): number | undefined => wakeEvent.safeParse(event).data?.hops
 
 /** Whether this process is a Lambda function. */
 export const isLambda = (): boolean => environment('AWS_LAMBDA_RUNTIME_API') !== undefined

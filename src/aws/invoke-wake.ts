@@ -50,12 +50,13 @@ export function invokeWake(options: InvokeWakeOptions): Wake {
     )
   }
 
-  const invoke = (name: string, body: object) =>
+  const invoke = (name: string, body: { readonly hops: number; readonly queue?: string }) =>
     api({
       service: 'lambda',
       method: 'POST',
       path: `/2015-03-31/functions/${encodeURIComponent(name)}/invocations`,
       headers: { 'x-amz-invocation-type': 'Event' },
+      beginsChain: body.hops === 0,
       body,
     })
 
@@ -79,8 +80,8 @@ export function invokeWake(options: InvokeWakeOptions): Wake {
       await Promise.all([...functionsOf(queue)].map((name) => start(name, queue, hops)))
     },
     ...(scheduler !== undefined && {
-      async wakeAt() {
-        await invoke(scheduler, {})
+      async wakeAt(_, hops) {
+        await invoke(scheduler, { hops })
       },
     }),
   }

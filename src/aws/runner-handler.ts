@@ -11,11 +11,10 @@ import { type RunSummary, warnOfMissingHandlers } from '../runner/report.ts'
 import { Capacity } from '../runner/capacity.ts'
 import type { Run } from '../runner/run.ts'
 import { startRun } from '../runner/runner.ts'
-import { wakeNext } from '../wake/successor.ts'
 import { pruneStatement } from '../store/prune.ts'
 import type { Alarm } from '../wake/wakes.ts'
 import { alarmSchema, armNext } from '../wake/alarm.ts'
-import { isLambda, runInvocation } from './invocation.ts'
+import { hopsOf, isLambda, runInvocation } from './invocation.ts'
 import { collectMetrics } from './metrics.ts'
 import { logUnhandledRejections } from './unhandled.ts'
 import { readableMessage } from '../errors.ts'
@@ -50,7 +49,7 @@ export interface RunnerHandlerOptions {
 /** What wakes send; every other event is a trigger without a past. */
 export interface RunnerEvent {
   readonly queue?: string
-  /** How many runners have started each other before this one. */
+  /** How many runners have started each other before this one, for the same work. */
   readonly hops?: number
 }
 
@@ -78,8 +77,6 @@ const runnerHandlerOptions = z.strictObject({
     () => (code: number) => process.exit(code),
   ),
 })
-
-const runnerEvent = z.catch(z.object({ hops: z.catch(z.int().check(z.minimum(0)), 0) }), { hops: 0 })
 
 /**
  * The handler that claims due tasks, runs them and settles them, until nothing is due or the deadline is near. Any
@@ -125,7 +122,7 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
     if (left.length > 0 || stopped.signal.aborted) return { ...nothingDone, stuck: left }
     const jobs = [...config.jobs.values()].filter(isImplemented)
     const deadline = deadlineAfter(clock, context.getRemainingTimeInMillis(), jobs)
-    const { hops } = runnerEvent.parse(event)
+    const hops = hopsOf(event) ?? 0
     let claimed = true
     try {
       let summary = await work(deadline, hops)
@@ -135,7 +132,7 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
         if (seen === 'due') {
           summary = addUp(summary, await work(deadline, hops))
         } else {
-          await wakeNext(config, queues, hops)
+          await wakes.wakeNext(queues, hops)
           summary = { ...summary, more: true }
         }
       }
@@ -149,7 +146,7 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
       })
       throw error
     } finally {
-      if (alarm !== undefined) await setAlarm(alarm, claimed)
+      if (alarm !== undefined) await setAlarm(alarm, claimed, hops)
       // A wake that is still on its way would freeze with the process.
       await wakes.settled()
       // A handler that works on would thaw with the process, beside another run of its task.
@@ -174,7 +171,7 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
     }
   }
 
-  async function setAlarm(to: Alarm, hasClaimed: boolean): Promise<void> {
+  async function setAlarm(to: Alarm, hasClaimed: boolean, hops: number): Promise<void> {
     const checkSeconds = hasClaimed ? defaults.alarm.checkSeconds : undefined
     try {
       await armNext(config, to, { checkSeconds, trustsRecord: true })
@@ -182,7 +179,7 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
       log.error('the next alarm could not be set: the scheduler is woken to do it', {
         error: readableMessage(error),
       })
-      await wakes.wakeAt(new Date())
+      await wakes.wakeAt(new Date(), hops)
     }
   }
 

@@ -4,7 +4,6 @@ import { randomUUID } from 'node:crypto'
 import { createChange, type Change } from '../clock.ts'
 import { defaults } from '../defaults.ts'
 import { readableMessage } from '../errors.ts'
-import { wakeNext } from '../wake/successor.ts'
 import { ActiveTasks } from './active.ts'
 import { Claims } from './claims.ts'
 import { nextStep, type RunState } from './next-step.ts'
@@ -187,7 +186,7 @@ class RunnerLoop implements Run {
 
   async #finish(): Promise<RunSummary> {
     const { config, queues, whenIdle, hops } = this.#options
-    const { clock, log } = config
+    const { clock, log, wakes } = config
     // Also past the deadline, when the event loop was blocked: the fence decides whether it is too late.
     const untilMs = clock.now() + settleSeconds * 1000
     this.#active.close()
@@ -204,7 +203,7 @@ class RunnerLoop implements Run {
       })
     })
     const more = !this.#claims.isExhausted
-    if (more && whenIdle === 'leave') await wakeNext(config, queues, hops)
+    if (more && whenIdle === 'leave') await wakes.wakeNext(queues, hops)
     return { ...this.#report.counts, stuck: this.#active.abandoned(), more }
   }
 

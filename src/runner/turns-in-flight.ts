@@ -3,7 +3,6 @@ import { pause } from '../clock.ts'
 import { isDatabaseError } from '../db/transient.ts'
 import { defaults } from '../defaults.ts'
 import { readableMessage } from '../errors.ts'
-import { wakeNext } from '../wake/successor.ts'
 import type { ActiveTasks } from './active.ts'
 import type { Claims } from './claims.ts'
 import type { Outbox } from './outbox.ts'
@@ -126,7 +125,8 @@ export class TurnsInFlight {
     // A call that did not claim may have made tasks due: they are still to be found, here or by a successor.
     if (result.limit === 0 && result.settled.some(makesDue)) claims.recheck()
     active.stop('cancelled', result.cancel)
-    if (result.wake.length > 0) void options.config.wakes.wake(result.wake, options.hops + 1)
+    // Of children: new work.
+    if (result.wake.length > 0) void options.config.wakes.wake(result.wake)
     active.receive(result.claimed)
   }
 
@@ -135,7 +135,7 @@ export class TurnsInFlight {
     const { config, queues, whenIdle, hops } = this.#parts.options
     if (whenIdle !== 'leave' || this.#hasWokenSibling) return
     this.#hasWokenSibling = true
-    void wakeNext(config, queues, hops)
+    void config.wakes.wakeNext(queues, hops)
   }
 
   async #fail(error: unknown, carriedNothing: boolean): Promise<void> {

@@ -22,6 +22,8 @@ export interface TickSummary {
 export interface TickOptions {
   /** Queues whose next task is due within these seconds get a runner, which waits for it. @default 0 */
   readonly aheadSeconds?: number | undefined
+  /** How many functions have started each other before this tick. @default none: the clock started it */
+  readonly hops?: number | undefined
 }
 
 const syncedAtMs = new WeakMap<ResolvedConfig, number>()
@@ -32,7 +34,7 @@ const syncedAtMs = new WeakMap<ResolvedConfig, number>()
  */
 export async function tick(
   config: ResolvedConfig,
-  { aheadSeconds = 0 }: TickOptions = {},
+  { aheadSeconds = 0, hops }: TickOptions = {},
 ): Promise<TickSummary> {
   const startedAtMs = config.clock.now()
   let made = 0
@@ -57,7 +59,8 @@ export async function tick(
     'wake queues with due tasks': async () => {
       waiting = readWaiting(await runStatement(config, wakeDueStatement(aheadSeconds)))
       woken = waiting.filter(({ wake }) => wake).map(({ queue }) => queue)
-      await config.wakes.wake(woken)
+      if (hops === undefined) await config.wakes.wake(woken)
+      else if (woken.length > 0) await config.wakes.wakeNext(woken, hops)
     },
     'prune the history': async () => {
       pruned = readPruned(await runStatement(config, pruneStatement(defaults.prune.rows)))

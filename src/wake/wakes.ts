@@ -1,6 +1,7 @@
 // Wakes: hints that start a runner now or at an instant. Losing or repeating any of them costs time, never a task.
 import type { Logger } from '../observe/log.ts'
 import type { Events } from '../observe/events.ts'
+import { defaults } from '../defaults.ts'
 import { readableMessage } from '../errors.ts'
 
 /** Every queue: what a runner of all queues wakes its successor with. */
@@ -9,12 +10,12 @@ export const anyQueue = '*'
 /** Starts runners. Implemented by the AWS adapters, the local stack and in-process runners. */
 export interface Wake {
   /**
-   * Starts a runner of this queue now. `hops` counts runners that started each other without a trigger from
-   * outside in between.
+   * Starts a runner of this queue now. `hops` counts runners that started each other for the same work; 0 is for new
+   * work, which begins a chain of its own.
    */
   wake(queue: string, hops: number): Promise<void> | void
-  /** Sees that what is due at the instant starts then, for which no alarm is set yet. */
-  wakeAt?(instant: Date): Promise<void> | void
+  /** Makes sure that a runner starts at the instant, for which no alarm is set yet. `hops` as above. */
+  wakeAt?(instant: Date, hops: number): Promise<void> | void
   /**
    * Hears wakes that other processes send, for `startRunner`: calls `onWake` with the queue of each, and with `'*'` when
    * some may have been missed. What it returns ends that, and resolves when nothing is heard any more. It neither
@@ -29,11 +30,21 @@ export interface Alarm {
   set(at: Date): Promise<void>
 }
 
-/** All sinks of one izta instance. */
+/**
+ * All sinks of one izta instance, and the gate that every wake goes through. Lambda stops a chain of functions that
+ * invoke each other at 16 and drops what comes then. So each wake says why it is sent: new work begins a chain, whoever
+ * made it, and runners that start each other for the same work stay below the limit.
+ */
 export interface Wakes {
-  /** Waits until each sink has taken the wake or failed; a failure is logged. */
-  wake(queues: readonly string[], hops?: number): Promise<void>
-  wakeAt(instant: Date | undefined): Promise<void>
+  /** For new work. Waits until each sink has taken the wake or failed; a failure is logged. */
+  wake(queues: readonly string[]): Promise<void>
+  /**
+   * For work that the runner or tick with these `hops` leaves behind; an empty list is all queues. Nothing is sent when
+   * the chain is used up: the next tick or alarm begins another.
+   */
+  wakeNext(queues: readonly string[], hops: number): Promise<void>
+  /** Makes sure that somebody looks at the instant. Without `hops` it is for new work. */
+  wakeAt(instant: Date | undefined, hops?: number): Promise<void>
   subscribe(sink: Wake): () => void
   /** Hears wakes of other processes, where the configured wake can; returns what ends that. */
   listen(onWake: (queue: string) => void): () => Promise<void>
@@ -63,15 +74,23 @@ export function createWakes(configured: Wake | undefined, events: Events, log: L
     onTheirWay.delete(sending)
   }
 
+  function send(queues: readonly string[], hops: number): Promise<void> {
+    const pairs = queues.flatMap((queue) => [...sinks].map((sink) => ({ queue, sink })))
+    return sendAll(pairs.map(({ queue, sink }) => deliver(queue, () => sink.wake(queue, hops))))
+  }
+
   return {
-    async wake(queues, hops = 0) {
-      const pairs = queues.flatMap((queue) => [...sinks].map((sink) => ({ queue, sink })))
-      await sendAll(pairs.map(({ queue, sink }) => deliver(queue, () => sink.wake(queue, hops))))
+    wake: (queues) => send(queues, 0),
+    async wakeNext(queues, hops) {
+      if (hops >= defaults.runner.maxHops) return
+      // Other runners may serve some of the queues too, hence a wake for each.
+      await send(queues.length > 0 ? queues : [anyQueue], hops + 1)
     },
-    async wakeAt(instant) {
+    async wakeAt(instant, hops) {
       if (instant === undefined) return
+      const next = hops === undefined ? 0 : hops + 1
       const able = [...sinks].filter((sink) => sink.wakeAt !== undefined)
-      await sendAll(able.map((sink) => deliver(anyQueue, () => sink.wakeAt?.(instant))))
+      await sendAll(able.map((sink) => deliver(anyQueue, () => sink.wakeAt?.(instant, next))))
     },
     subscribe(sink) {
       sinks.add(sink)

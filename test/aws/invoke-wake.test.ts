@@ -53,6 +53,22 @@ test('a wake invokes the runner of its queue asynchronously and tells it its hop
   )
 })
 
+test('a wake for new work begins a chain of invocations, one for work that is left goes on with its own', async () => {
+  process.env['_X_AMZN_TRACE_ID'] = 'Root=1-5759e988-bd862e3fe1be46a994272793;Lineage=1:a87bd80c:15'
+  try {
+    const wake = invokeWake({ ...options, runners: { mail: 'app-mail' }, scheduler: 'scheduler' })
+    await wake.wake('mail', 0)
+    await wake.wake('mail', 1)
+    await wake.wakeAt?.(new Date(), 0)
+    await wake.wakeAt?.(new Date(), 4)
+    const traces = seen.map(({ headers }) => headers['x-amzn-trace-id'])
+    expect(traces).toEqual([undefined, expect.stringContaining('Lineage'), undefined, expect.any(String)])
+    expect(seen[3]?.body).toEqual({ hops: 4 })
+  } finally {
+    delete process.env['_X_AMZN_TRACE_ID']
+  }
+})
+
 test('a wake of all queues invokes each runner once', async () => {
   const wake = invokeWake({ ...options, runners: { default: 'one', mail: 'one', reports: 'two' } })
   await wake.wake('*', 0)
