@@ -10,7 +10,7 @@ import type { NewTask } from '../job/prepare.ts'
 import { enqueueOnlyStatement, readEnqueueReply } from '../store/enqueue.ts'
 import { bulkItems, readItem, readItems, type ItemReader } from './items.ts'
 import { contended, insertTasks, insertTraced, outcomeOf, type Enqueued } from './insert.ts'
-import { createJoining } from './group-commit.ts'
+import { GroupCommit } from './group-commit.ts'
 
 export type { Enqueued }
 
@@ -101,13 +101,15 @@ export function createEnqueuing(config: ResolvedConfig): Enqueuing {
     madeBy: 'createIzta',
   }
 
-  const joining = createJoining(config.database.joinsEnqueues === true, (tasks) => insertTasks(config, tasks))
+  const groupCommit = new GroupCommit(config.database.joinsEnqueues === true, (tasks, insertOptions) =>
+    insertTasks(config, tasks, insertOptions),
+  )
 
   return {
     async enqueue(job: AnyJob, payload?: unknown, options?: EnqueueOptions) {
       const task = await readItem(reader, [job, payload, options])
       return config.tracing.enqueue([task], (trace) =>
-        joining.insert(trace === undefined ? task : { ...task, trace }),
+        groupCommit.insert(trace === undefined ? task : { ...task, trace }, config.database.limits()),
       )
     },
     async enqueueMany(first: unknown, payloads?: unknown, options?: EnqueueOptions) {

@@ -2,6 +2,8 @@
 import * as z from 'zod/mini'
 import type { ResolvedConfig } from '../config.ts'
 import { isDatabaseError } from '../db/transient.ts'
+import { whileContended } from '../db/contended.ts'
+import { forOneCall } from '../db/gated.ts'
 import { repeat, runStatement } from '../db/run.ts'
 import { defaults } from '../defaults.ts'
 import { KeyTakenError, StateError } from '../errors.ts'
@@ -56,7 +58,6 @@ export interface TaskChanges {
 }
 
 const retryOptions = z.strictObject({ force: z._default(z.boolean(), false) })
-const attempts = 10
 const uniqueViolation = '23505'
 
 function contended(what: string, id: string): StateError {
@@ -72,35 +73,39 @@ export function createTaskChanges(config: ResolvedConfig): TaskChanges {
     fallbackSeconds: defaults.retention.failedDays * 86_400,
   }
 
-  async function find(id: string): Promise<Task | undefined> {
-    const [row] = await runStatement(config, getStatement(id))
-    return row && readTask(row)
-  }
+  /** The database and the clock for the statements of one call. */
+  const oneCall = () => ({ database: forOneCall(config.database), clock: config.clock })
 
   return {
     async cancel(id) {
       checkTaskId('cancel', id)
       const statement = cancelStatement(id, retention)
       let isRepeat = false
-      for (let attempt = 1; attempt <= attempts; attempt++) {
-        const { rows, ambiguous } = await repeat(config.database, config.clock, () => statement)
+      const { database, clock } = oneCall()
+      const cancelOnce = async () => {
+        const { rows, ambiguous } = await repeat(database, clock, () => statement)
         isRepeat ||= ambiguous
         const outcome = readCancelReply(rows)
-        if (outcome === undefined) return { outcome: 'not-found' }
+        if (outcome === undefined) return { outcome: 'not-found' as const }
         // The call whose answer was lost has done it.
-        if (outcome === 'already-cancelled' && isRepeat) return { outcome: 'cancelled' }
-        if (outcome !== 'moving') return { outcome }
+        if (outcome === 'already-cancelled' && isRepeat) return { outcome: 'cancelled' as const }
+        return outcome === 'moving' ? undefined : { outcome }
       }
-      throw contended('cancel', id)
+      return whileContended(cancelOnce, () => contended('cancel', id))
     },
 
     async retry(id, options = {}) {
       checkTaskId('retry', id)
       const { force } = checkOptions('retry', retryOptions, options)
       const statement = retryStatement(id, force)
-      for (let attempt = 1; attempt <= attempts; attempt++) {
+      const call = oneCall()
+      const find = async (): Promise<Task | undefined> => {
+        const [row] = await runStatement(call, getStatement(id))
+        return row && readTask(row)
+      }
+      const retryOnce = async () => {
         try {
-          const { rows, ambiguous } = await repeat(config.database, config.clock, () => statement)
+          const { rows, ambiguous } = await repeat(call.database, call.clock, () => statement)
           const { did, queue, endedAs, bare } = readRetryReply(rows)
           if (did !== 'nothing') {
             if (queue !== undefined) await wakeQueue(config, queue)
@@ -118,7 +123,7 @@ export function createTaskChanges(config: ResolvedConfig): TaskChanges {
               `Task ${id} has finished: pass { force: true } to run it again.`,
             )
           }
-          const now = await find(id)
+          const now = await find()
           if (now === undefined)
             throw new StateError('task-not-found', `retry: there is no task ${id} (any more).`)
           if (now.status === 'pending' || now.status === 'running') {
@@ -130,17 +135,18 @@ export function createTaskChanges(config: ResolvedConfig): TaskChanges {
             }
             // The call whose answer was lost has moved it.
             await wakeQueue(config, now.queue)
-            return { outcome: 'moved' }
+            return { outcome: 'moved' as const }
           }
         } catch (error) {
           if (!isDatabaseError(error) || error.sqlState !== uniqueViolation) throw error
-          const { job, key } = (await find(id)) ?? {}
+          const { job, key } = (await find()) ?? {}
           if (job === undefined || key === undefined) throw error
-          const holder = readKeyHolder(await runStatement(config, keyHolderStatement(job, key)))
+          const holder = readKeyHolder(await runStatement(call, keyHolderStatement(job, key)))
           if (holder !== undefined) throw new KeyTakenError(key, holder.id)
         }
+        return undefined
       }
-      throw contended('retry', id)
+      return whileContended(retryOnce, () => contended('retry', id))
     },
   }
 }

@@ -3,7 +3,8 @@
 import { backoffMs, pause, systemClock, type Clock } from '../clock.ts'
 import { DatabaseError } from '../errors.ts'
 import type { Row, Statement } from './database.ts'
-import type { CallLimits, GatedDatabase } from './gated.ts'
+import type { CallLimits } from './call-end.ts'
+import type { GatedDatabase } from './gated.ts'
 import { isDatabaseError } from './transient.ts'
 
 export const repeatDefaults = { attempts: 5, pauses: { firstMs: 50, longestMs: 2_000 } } as const
@@ -11,6 +12,8 @@ export const repeatDefaults = { attempts: 5, pauses: { firstMs: 50, longestMs: 2
 export interface RepeatOptions {
   /** Tries in all. */
   readonly attempts?: number
+  /** Throws a lock timeout at once: the caller has a better way than to wait again. @default false */
+  readonly throwsLockTimeout?: boolean
   /** Ends the pauses and a statement in flight. */
   readonly signal?: AbortSignal
   /**
@@ -38,7 +41,12 @@ export async function repeat(
   build: (isRepeat: boolean) => Statement,
   options: RepeatOptions = {},
 ): Promise<RepeatedReply> {
-  const { attempts = repeatDefaults.attempts, deadlineMs = Infinity, pauseClock = systemClock } = options
+  const {
+    attempts = repeatDefaults.attempts,
+    deadlineMs = Infinity,
+    pauseClock = systemClock,
+    throwsLockTimeout = false,
+  } = options
   const limits = limitsOf(database, clock, options)
   const { signal } = limits
   let lost: DatabaseError | undefined
@@ -49,6 +57,7 @@ export async function repeat(
     } catch (error) {
       if (!isDatabaseError(error)) throw error
       if (!error.retryable) throw ambiguous ? Object.assign(error, { outcome: 'unknown' }) : error
+      if (throwsLockTimeout && error.code === 'lock-timeout') throw lost ?? error
       if (error.outcome === 'unknown') lost = error
       const pauseMs = backoffMs(attempt, repeatDefaults.pauses)
       const isLast = attempt >= attempts || systemClock.now() + pauseMs >= limits.untilMs

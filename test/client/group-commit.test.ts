@@ -62,15 +62,6 @@ test('a process with nothing on its way sends at once', async () => {
   expect(sent).toEqual([['1'], ['2']])
 })
 
-test('tasks with a key or an id of their own go alone: they may wait for somebody else’s transaction', async () => {
-  const { izta, sent } = between()
-  await Promise.all([
-    ...Array.from({ length: 6 }, (_, n) => izta.enqueue(note, `${n}`, { key: `k${n}` })),
-    ...Array.from({ length: 6 }, (_, n) => izta.enqueue(note, `${n}`, { id: crypto.randomUUID() })),
-  ])
-  expect(sent.map((payloads) => payloads.length)).toEqual(Array.from({ length: 12 }, () => 1))
-})
-
 test('nothing is joined where a statement may belong to the transaction of its caller', async () => {
   const { izta, sent } = between(undefined, false)
   await enqueueAll(izta, 10)

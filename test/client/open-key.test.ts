@@ -46,3 +46,13 @@ test('an open transaction that holds a key stalls neither other enqueues, nor re
   await waiters
   await runner.stop()
 })
+test('thousands of keyed enqueues at once are all stored', async () => {
+  const own = createIzta({ database: pgDatabase({ connectionString: url, max: 3 }), jobs: [work], log })
+  const answers = await Promise.all(
+    Array.from({ length: 5000 }, (_, n) => own.enqueue(work, `${n}`, { key: `k${n}` })),
+  )
+  await own.close()
+  expect(answers.every(({ created }) => created)).toBe(true)
+  const { rows } = await pool.query('select count(*)::int as n from izta.task')
+  expect(rows).toEqual([{ n: 5000 }])
+})
