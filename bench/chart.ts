@@ -1,7 +1,7 @@
 // The ratios as an SVG chart: one bar a subject, 1 is the peer it stands beside, ticks mark the single rounds.
 import * as Plot from '@observablehq/plot'
 import { parseHTML } from 'linkedom'
-import { median, type Row } from './measure.ts'
+import { median, type Row } from './row.ts'
 
 export function drawChart(results: readonly { measure: string; rows: readonly Row[] }[]): string {
   const bars = results.flatMap(({ measure, rows }) =>

@@ -1,8 +1,9 @@
 // npm run bench: starts a PostgreSQL of its own, runs the measures, prints the table,
-// writes bench/results/ and, after a full run, docs/performance.md.
+// writes bench/results/ and, after a full run, the pages on performance in docs/.
 import { join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { createBench } from './bench.ts'
+import { compareRuns, defaultTolerance, describeComparison } from './compare.ts'
 import type { Measure } from './measure.ts'
 import { busyRunner } from './measures/busy-runner.ts'
 import { claimersMeasure } from './measures/claimers.ts'
@@ -16,6 +17,7 @@ import { enqueueSingle } from './measures/enqueue-single.ts'
 import { firstInvocation } from './measures/first-invocation.ts'
 import { flatInSize } from './measures/flat-in-size.ts'
 import { flatInTime } from './measures/flat-in-time.ts'
+import { growthModel } from './measures/growth-model.ts'
 import { idleQueues } from './measures/idle-queues.ts'
 import { latencyMeasure } from './measures/latency.ts'
 import { manyQueues } from './measures/many-queues.ts'
@@ -44,6 +46,7 @@ const measures: readonly Measure[] = [
   smallInvocations,
   firstInvocation,
   enqueueAlone,
+  growthModel,
   drainFinished,
   drainHttp,
   enqueueBulk,
@@ -84,6 +87,8 @@ interface Options {
   scale: number
   largest?: number
   out: string
+  compare?: string | true
+  tolerance: number
 }
 
 const ownFolder = join(import.meta.dirname, 'results')
@@ -100,6 +105,11 @@ const options = new Command('npm run bench --')
     number,
   )
   .option('--out <folder>', 'where the JSON and the chart go', ownFolder)
+  .option(
+    '--compare [file]',
+    'compares the ratios and counts with those of a stored run (default results/results.json), which stays as it is; code 1 where the new ones are worse',
+  )
+  .option('--tolerance <factor>', 'how much worse is accepted', number, defaultTolerance)
   .addHelpText(
     'after',
     `\nMeasures:\n${measures.map(({ name, title }) => `  ${name.padEnd(18)} ${title}`).join('\n')}`,
@@ -107,14 +117,17 @@ const options = new Command('npm run bench --')
   .parse()
   .opts<Options>()
 
-const { quick, only, resume, scale, out } = options
+const { quick, only, resume, scale, out, compare, tolerance } = options
 const beganAt = performance.now()
 const log = (line: string) => {
   const seconds = Math.round((performance.now() - beganAt) / 1000)
   const elapsed = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`
   process.stderr.write(`${elapsed.padStart(6)}  ${line}\n`)
 }
-const file = join(out, quick ? 'quick.json' : 'results.json')
+const yardstick = compare === true ? join(ownFolder, 'results.json') : compare
+const compared = yardstick === undefined ? undefined : await readResults(yardstick)
+if (yardstick !== undefined && compared === undefined) throw new Error(`${yardstick} does not exist`)
+const file = join(out, compared !== undefined ? 'compared.json' : quick ? 'quick.json' : 'results.json')
 const startedAt = new Date().toISOString()
 const server = await startServer()
 const failed: string[] = []
@@ -190,6 +203,11 @@ for (const name of failed) process.stdout.write(`failed: ${name}\n`)
 for (const [label, reason] of bench.skipped) process.stdout.write(`skipped ${label}: ${reason}\n`)
 await writeReport(results, {
   chart: file.replace(/json$/, 'svg'),
-  isPublished: !quick && scale === 1 && out === ownFolder,
+  isPublished: !quick && scale === 1 && out === ownFolder && compared === undefined,
 })
 log(`${file} and its chart are written`)
+if (compared !== undefined) {
+  const comparison = compareRuns(compared, { results: done }, tolerance)
+  process.stdout.write(`${describeComparison(comparison, tolerance)}\n`)
+  if (comparison.worse.length + comparison.missing.length > 0) process.exitCode = 1
+}

@@ -1,16 +1,21 @@
-// Text that programs write into docs/performance.md, between comments that name its program's part.
+// Text that programs write into the pages on performance, between comments that name its program's part.
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { format, resolveConfig } from 'prettier'
 
-export const performancePage = join(import.meta.dirname, '..', 'docs', 'performance.md')
+const docs = join(import.meta.dirname, '..', 'docs')
+
+/** For readers: a summary of the last run. */
+export const performancePage = join(docs, 'performance.md')
+/** All tables of the last run. */
+export const tablesPage = join(docs, 'performance-tables.md')
 
 /**
  * Puts the text in place of what stands between `<!-- name -->` and `<!-- /name -->`.
  *
  * @throws when the page has no such comments.
  */
-export async function writeSection(name: string, text: string, page = performancePage): Promise<void> {
+export async function writeSection(name: string, text: string, page = tablesPage): Promise<void> {
   const before = await readFile(page, 'utf8')
   const section = new RegExp(`(<!-- ${name}(?:: [^>]*)? -->)[\\s\\S]*?(<!-- /${name} -->)`)
   if (!section.test(before)) throw new Error(`${page} has no <!-- ${name} --> and <!-- /${name} -->`)

@@ -1,10 +1,11 @@
-// node bench/model.ts [results.json [page.md]]: writes what a day of 1 k to 1 G tasks needs and costs into
-// docs/performance.md, which explains the formulas, from what the bench has measured and the prices of prices.ts.
+// node bench/model.ts [results.json]: writes what a day of 1 k to 1 G tasks needs and costs into
+// docs/performance-tables.md, from what the bench has measured and the prices of prices.ts; docs/performance.md explains
+// the formulas.
 import { join } from 'node:path'
 import { writeSection } from './markers.ts'
-import { median } from './measure.ts'
 import { daysPerMonth, prices } from './prices.ts'
 import { readResults, type Results } from './results.ts'
+import { median } from './row.ts'
 import { markdownTable, short } from './table.ts'
 
 /** What is not measured: a kind of work, and how it is run. */
@@ -38,13 +39,15 @@ const limits = {
 } as const
 
 export interface Inputs {
-  /** µs of server CPU: a task's share of a large turn; one enqueue call; one statement beside its tasks. */
+  /** µs of the database: a task's share of a large turn; one enqueue call; one statement beside its tasks. */
   readonly drainMicros: number
   readonly enqueueMicros: number
   readonly statementMicros: number
   readonly walBytes: number
   readonly storedBytes: number
   readonly statementsPerInvocation: number
+  /** Of a task in a runner whose places are all taken, by the number of places. */
+  readonly busy: ReadonlyMap<number, { readonly micros: number; readonly statements: number }>
 }
 
 /** From the rows of the bench; undefined, with what is missing, when it has not measured all. */
@@ -59,16 +62,22 @@ export function inputsOf(results: Results): Inputs | { readonly missing: string[
   }
   const kept = 'izta, results kept'
   const drainMicros = value('client-cpu', kept, 'µs server CPU/task')
-  const statementsPerInvocation = value('small-invocations', 'pg', 'statements/invocation')
-  const invocationMicros = value('small-invocations', 'pg', 'µs server CPU/invocation')
+  const statementsPerInvocation = value('small-invocations', 'izta, 20 tasks', 'statements/invocation')
+  const invocationMicros = value('small-invocations', 'izta, 20 tasks', 'µs backend CPU/invocation')
   const inputs = {
     drainMicros,
-    enqueueMicros: value('enqueue-single', 'izta, each call alone', 'µs server CPU/task'),
-    // An invocation of the bench has 20 tasks.
+    enqueueMicros: value('enqueue-alone', 'izta, each call alone', 'µs backend CPU/task'),
     statementMicros: Math.max(0, (invocationMicros - 20 * drainMicros) / statementsPerInvocation),
     walBytes: value('rows-and-bytes', kept, 'WAL bytes/task'),
     storedBytes: value('rows-and-bytes', kept, 'bytes on disk/task'),
     statementsPerInvocation,
+    busy: new Map(
+      busyConcurrencies.map((concurrency) => {
+        const subject = `izta, ${busyCase(concurrency)}`
+        const micros = value('growth-model', subject, 'µs backend CPU/task')
+        return [concurrency, { micros, statements: value('growth-model', subject, 'statements/task') }]
+      }),
+    ),
   }
   return missing.length > 0 ? { missing } : inputs
 }
@@ -106,17 +115,15 @@ export function grow(tasks: number, concurrency: number, inputs: Inputs): Growth
   // An enqueue wakes at most once a second; a runner that works on is followed by its successor.
   const invocations = Math.min(tasks, daySeconds) + runnerSeconds / workload.invocationSeconds
   const gbSeconds = runnerSeconds * workload.runnerGb
-  // A runner takes a turn when something has ended and the turn before is back.
-  const endedPerSecond = concurrency / workload.taskSeconds
-  const turnsPerTask = Math.min(1, 1 / workload.turnSeconds / endedPerSecond)
   const ticks = daySeconds / 60
+  const ofBusy = isLight ? undefined : inputs.busy.get(concurrency)
   // One of an invocation's statements is the turn that settles.
-  const runnerStatements =
-    Math.min(tasks, daySeconds) * (inputs.statementsPerInvocation - 1) + tasks * turnsPerTask
-  const statements = tasks + runnerStatements + ticks * 4
+  const starts = Math.min(tasks, daySeconds) * (inputs.statementsPerInvocation - 1) + ticks * 4
+  const turns = tasks * (ofBusy?.statements ?? 1)
+  const statements = tasks + starts + turns
   const micros =
-    tasks * (inputs.enqueueMicros + inputs.drainMicros) +
-    (runnerStatements + ticks * 4) * inputs.statementMicros
+    tasks * (inputs.enqueueMicros + (ofBusy?.micros ?? inputs.drainMicros)) +
+    (starts + (ofBusy === undefined ? turns : 0)) * inputs.statementMicros
   const cpuMicrosPerTask = micros / tasks
   const peakCores = (peakPerSecond * cpuMicrosPerTask) / 1e6
   // The body is written with the enqueue and again with the history row.
@@ -163,6 +170,11 @@ export function grow(tasks: number, concurrency: number, inputs: Inputs): Growth
   }
 }
 
+/** Places of the runners whose cost the bench measures for this, with handlers of `taskSeconds`. */
+export const busyConcurrencies = [20, 50] as const
+export const busyCase = (concurrency: number): string =>
+  `${concurrency} places × ${workload.taskSeconds * 1000} ms`
+
 /** Tasks a day, and the runner's concurrency that fits them. */
 export const volumes = [
   [1e3, 10],
@@ -171,10 +183,14 @@ export const volumes = [
   [1e9, 50],
 ] as const
 
-export function modelText(results: Results): string {
+/** Undefined, and a warning, when the bench has not measured all that this needs. */
+export function modelText(results: Results): string | undefined {
   const inputs = inputsOf(results)
   if ('missing' in inputs) {
-    return `The bench has not measured all that this needs yet: ${inputs.missing.join('; ')}.`
+    process.stderr.write(
+      `The model stays as it is, since these are not measured: ${inputs.missing.join('; ')}\n`,
+    )
+    return undefined
   }
   const grown = volumes.map(([tasks, concurrency]) => grow(tasks, concurrency, inputs))
   const row = (name: string, cell: (growth: Growth) => string) => [name, ...grown.map(cell)]
@@ -202,6 +218,10 @@ export function modelText(results: Results): string {
     ['measured', 'value'],
     [
       ['server CPU of claim and settle in a large turn, µs/task', short(inputs.drainMicros)],
+      ...[...inputs.busy].flatMap(([concurrency, { micros, statements }]) => [
+        [`CPU of a task in a busy runner with ${concurrency} places, µs`, short(micros)],
+        [`its statements`, short(statements)],
+      ]),
       ['server CPU of one enqueue call, µs', short(inputs.enqueueMicros)],
       ['server CPU of a statement beside its tasks, µs', short(inputs.statementMicros)],
       ['WAL, bytes/task', short(inputs.walBytes)],
@@ -238,9 +258,10 @@ export function pricesText(): string {
 }
 
 if (import.meta.main) {
-  const [file = join(import.meta.dirname, 'results', 'results.json'), page] = process.argv.slice(2)
-  await writeSection('prices', pricesText(), page)
+  const [file = join(import.meta.dirname, 'results', 'results.json')] = process.argv.slice(2)
+  await writeSection('prices', pricesText())
   const results = await readResults(file)
   if (results === undefined) throw new Error(`${file} does not exist: run the bench first`)
-  await writeSection('model', modelText(results), page)
+  const text = modelText(results)
+  if (text !== undefined) await writeSection('model', text)
 }

@@ -3,7 +3,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { cpus, totalmem } from 'node:os'
 import { dirname } from 'node:path'
-import type { Row } from './measure.ts'
+import type { Row } from './row.ts'
 
 export interface MeasureResult {
   readonly measure: string

@@ -1,6 +1,6 @@
 // Rows of the results from runs that took turns.
 import type { Compared, Interleaved } from './interleave.ts'
-import type { Row, Target } from './measure.ts'
+import type { Row, Target } from './row.ts'
 
 /** Rows of an interleaved comparison: the baseline, then each contender with its ratios. */
 export function comparedRows(

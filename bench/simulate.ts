@@ -1,5 +1,5 @@
 // node bench/simulate.ts: replays days of arrivals against the policy of claim, linger, wake and hand-over on a virtual
-// clock, and prints delays, invocations and cost for each mode and setting. `--write` puts it into docs/performance.md.
+// clock, and prints delays, invocations and cost for each mode and setting. `--write` puts it into docs/performance-tables.md.
 import { Command } from 'commander'
 import { defaults } from '../src/defaults.ts'
 import { writeSection } from './markers.ts'
@@ -57,7 +57,7 @@ const options = new Command('node bench/simulate.ts')
   )
   .option('--variant <text>', 'variants whose name contains this; may be repeated', collect, [])
   .option('--seed <number>', 'of the arrivals', '1')
-  .option('--write', 'writes the whole comparison into docs/performance.md', false)
+  .option('--write', 'writes the whole comparison into docs/performance-tables.md', false)
   .option('--validate', 'replays two hours against a real PostgreSQL as well; fails if they differ', false)
   .parse()
   .opts<Options>()

@@ -1,6 +1,6 @@
 // The results as a table, for the terminal and for the docs.
 import Table from 'cli-table3'
-import { isMet, median, quantile, type Row, type Target } from './measure.ts'
+import { isMet, median, quantile, type Row, type Target } from './row.ts'
 
 export function printTable(
   results: readonly { measure: string; rows: readonly Row[] }[],

@@ -1,5 +1,5 @@
 // Enqueue in calls of 1,000 through the API, with the schema check.
-import { graphileWorker, izta, pgBoss } from '../contenders.ts'
+import { before, graphileWorker, izta, pgBoss } from '../contenders.ts'
 import { compare, interleave } from '../interleave.ts'
 import type { Measure } from '../measure.ts'
 import { comparedRows, ratioRow, serverCpuRows } from '../rows.ts'
@@ -8,7 +8,7 @@ export const enqueueBulk: Measure = {
   name: 'enqueue-bulk',
   title: '100,000 tasks in calls of 1,000',
   async run(bench) {
-    const contenders = await bench.present([izta, pgBoss])
+    const contenders = await bench.present([izta, before, pgBoss])
     const options = { tasks: bench.size(100_000, 10_000) }
     const interleaved = await interleave(bench, 'enqueue', options, graphileWorker, contenders)
     const compared = compare(interleaved, ({ perSecond }) => perSecond)

@@ -1,27 +1,42 @@
 // Whether a long drain leaves anything behind in the runner's process.
-import { izta } from '../contenders.ts'
-import type { Measure } from '../measure.ts'
-
-const steady = { label: 'izta', queue: izta.queue, options: { concurrency: 100 } }
+import { before, izta } from '../contenders.ts'
+import type { Measure, Row } from '../measure.ts'
 
 export const memoryMeasure: Measure = {
   name: 'memory',
   title: 'resident memory of a runner that drains 1,000,000 tasks with concurrency 100',
   async run(bench) {
     const tasks = Math.round(bench.size(1_000_000, 10_000) / 100) * 100
-    const { rssMegabytes } = await bench.run(steady, 'memory', { tasks })
-    // The heap finds its size in the first half.
-    const later = rssMegabytes.slice(rssMegabytes.length / 2)
     const target = bench.quick ? undefined : ({ of: 'value', atMost: 1 } as const)
-    return [
-      { subject: 'resident at the end', unit: 'MB', values: [rssMegabytes.at(-1) ?? NaN] },
-      {
-        subject: 'slope of the second half',
-        unit: 'MB/100,000 tasks',
-        values: [slope(later) * (100_000 / (tasks / 100))],
-        target,
-      },
-    ]
+    const rows: Row[] = []
+    let residentBefore = NaN
+    for (const contender of [before, izta]) {
+      const steady = { ...contender, options: { concurrency: 100 } }
+      // oxlint-disable-next-line no-await-in-loop -- one run at a time
+      const { rssMegabytes } = await bench.run(steady, 'memory', { tasks })
+      const resident = rssMegabytes.at(-1) ?? NaN
+      // The heap finds its size in the first half.
+      const later = rssMegabytes.slice(rssMegabytes.length / 2)
+      const [end, growth] = [`${contender.label}, at the end`, `${contender.label}, slope of the second half`]
+      const values = [slope(later) * (100_000 / (tasks / 100))]
+      if (contender === before) {
+        residentBefore = resident
+        rows.push({ subject: end, unit: 'MB', values: [resident] })
+        rows.push({ subject: growth, unit: 'MB/100,000 tasks', values })
+      } else {
+        rows.push(
+          {
+            subject: end,
+            unit: 'MB',
+            values: [resident],
+            ratio: { to: before.label, values: [resident / residentBefore] },
+            target: { of: 'ratio', atMost: 1.05 },
+          },
+          { subject: growth, unit: 'MB/100,000 tasks', values, target },
+        )
+      }
+    }
+    return rows
   },
 }
 
