@@ -22,6 +22,10 @@ create table izta.schedule (
   plan_at timestamptz not null,            -- when the next slots must be made
   -- When they were made last: tasks of later slots whose time has passed before the next time were made ahead.
   planned_at timestamptz not null default '-infinity',
+  -- [instant, time by the wall clock] in ms: the last slot that had passed when they were made, then those made ahead.
+  ahead json not null default '[]',
+  -- The version of the data of time zones that they were made with; null: they depend on none, or none was made yet.
+  zone_data text collate "C",
   created_at timestamptz not null,
   updated_at timestamptz not null,
   constraint schedule_pkey primary key (name),
@@ -32,6 +36,8 @@ create table izta.schedule (
 
 create index schedule_plan_at on izta.schedule (plan_at) where not paused;
 comment on index izta.schedule_plan_at is 'schedules whose slots must be made';
+create index schedule_zone_data on izta.schedule (zone_data) where not paused and zone_data is not null;
+comment on index izta.schedule_zone_data is 'schedules whose slots were made with older data of time zones';
 
 -- The deployment whose definitions are stored, so that an older one does not undo them while this one lives.
 create table izta.app (

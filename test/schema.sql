@@ -70,6 +70,8 @@ create table izta.schedule (
   made_until timestamp with time zone not null,
   plan_at timestamp with time zone not null,
   planned_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  ahead json not null default '[]'::json,
+  zone_data text,
   created_at timestamp with time zone not null,
   updated_at timestamp with time zone not null,
   constraint schedule_pkey PRIMARY KEY (name),
@@ -129,6 +131,9 @@ comment on index izta.history_unsuccessful is 'lists of failed and cancelled tas
 
 CREATE INDEX schedule_plan_at ON izta.schedule USING btree (plan_at) WHERE (NOT paused);
 comment on index izta.schedule_plan_at is 'schedules whose slots must be made';
+
+CREATE INDEX schedule_zone_data ON izta.schedule USING btree (zone_data) WHERE ((NOT paused) AND (zone_data IS NOT NULL));
+comment on index izta.schedule_zone_data is 'schedules whose slots were made with older data of time zones';
 
 CREATE INDEX task_due ON izta.task USING btree (queue, priority, run_at);
 comment on index izta.task_due is 'claims, recovery of claims, due counts';

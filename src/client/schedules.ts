@@ -96,7 +96,10 @@ export function createSchedules(config: ResolvedConfig): Schedules {
         )
       }
       const { schedule, now } = await find(name)
-      return slotsAfter(parseRule(schedule.rule), now).take(count).toArray()
+      return slotsAfter(parseRule(schedule.rule), now)
+        .take(count)
+        .map(({ at }) => at)
+        .toArray()
     },
     async put(schedule) {
       const { scheduleRow } = await import('../scheduler/sync.ts')

@@ -4,7 +4,9 @@ import type { ResolvedConfig } from '../config.ts'
 import { runStatement } from '../db/run.ts'
 import { readableMessage } from '../errors.ts'
 import { parseRule } from '../job/rule.ts'
-import { planSlots } from '../job/slots.ts'
+import { planSlots } from '../job/plan-slots.ts'
+import { usesZones } from '../job/slots.ts'
+import { ownZones, type ZoneData } from '../job/zones.ts'
 import {
   planStatement,
   readPlanned,
@@ -17,16 +19,19 @@ import {
 
 const schedulesPerPlan = 500
 
-/** Makes tasks of the slots that are near, of every schedule whose time for that has come. */
-export async function planSchedules(config: ResolvedConfig): Promise<number> {
+/**
+ * Makes tasks of the slots that are near, of every schedule whose time for that has come, or whose slots were made with
+ * older data of time zones.
+ */
+export async function planSchedules(config: ResolvedConfig, zones: ZoneData = ownZones): Promise<number> {
   let made = 0
   let dropped = 0
   let lagMs = 0
   let page: PlannableSchedule[]
   let lastName = ''
   do {
-    page = readToPlan(await runStatement(config, toPlanStatement(schedulesPerPlan, lastName)))
-    const plans = page.flatMap((schedule) => planOf(schedule, config))
+    page = readToPlan(await runStatement(config, toPlanStatement(schedulesPerPlan, lastName, zones.version)))
+    const plans = page.flatMap((schedule) => planOf(schedule, config, zones))
     const planned =
       plans.length === 0
         ? new Map<string, PlanReply>()
@@ -55,22 +60,27 @@ type Planned = SchedulePlan & {
 }
 
 /** Nothing for a row that cannot be read: it must not stop the others. */
-function planOf(
-  { name, hash, rule, missed, madeUntil, isLate, now }: PlannableSchedule,
-  config: ResolvedConfig,
-): Planned[] {
+function planOf(schedule: PlannableSchedule, config: ResolvedConfig, zones: ZoneData): Planned[] {
+  const { name, hash, missed, madeUntil, now } = schedule
   try {
-    const { slots, droppedSlots, ...plan } = planSlots({
-      rule: parseRule(rule),
-      missed,
-      madeUntil,
-      isLate,
-      now,
-    })
-    const tasks = slots.map((slot) => ({ id: uuidv7(), slot }))
-    const lateMs = Math.max(0, now.getTime() - (slots[0] ?? now).getTime())
+    const rule = parseRule(schedule.rule)
+    const wasZoneVersion = schedule.zoneVersion
+    const isRezoned = wasZoneVersion !== undefined && wasZoneVersion !== zones.version
+    const { slots, droppedSlots, ...plan } = planSlots({ ...schedule, rule, isRezoned, zones })
     return [
-      { name, hash, missed, droppedSlots, lateMs, wasMadeUntil: madeUntil, plannedAt: now, tasks, ...plan },
+      {
+        ...plan,
+        name,
+        hash,
+        missed,
+        droppedSlots,
+        lateMs: Math.max(0, now.getTime() - (slots[0] ?? now).getTime()),
+        wasMadeUntil: madeUntil,
+        plannedAt: now,
+        wasZoneVersion,
+        zoneVersion: usesZones(rule) ? zones.version : undefined,
+        tasks: slots.map((slot) => ({ id: uuidv7(), slot })),
+      },
     ]
   } catch (error) {
     config.log.error('a schedule could not be planned', { schedule: name, error: readableMessage(error) })

@@ -104,7 +104,7 @@ changed as (
       else date_trunc('milliseconds', least(s.made_until, izta.now(),
         (select min(o.slot) - interval '1 ms' from dropped o where o.schedule = s.name)))
     end,
-    plan_at = izta.now(), updated_at = izta.now()
+    plan_at = izta.now(), ahead = '[]', zone_data = null, updated_at = izta.now()
   from definition d
   where d.name = s.name and s.name in (select l.name from locked l)
   returning s.name),

@@ -17,7 +17,7 @@ const firstSlot = Date.parse('2040-01-01T00:00:00Z')
 
 /** A tick as the scheduler sends it: what is to be planned is read first, by a statement of its own. */
 async function tick(database: Database): Promise<number> {
-  const [schedule] = readToPlan(await database.query(toPlanStatement(10, '')))
+  const [schedule] = readToPlan(await database.query(toPlanStatement(10, '', '')))
   if (schedule === undefined) return 0
   const { name, hash, madeUntil, now } = schedule
   const until = new Date(madeUntil.getTime() + 2 * minuteMs)
@@ -30,6 +30,10 @@ async function tick(database: Database): Promise<number> {
     planAt: until,
     plannedAt: now,
     waitingKept: undefined,
+    wasZoneVersion: undefined,
+    zoneVersion: undefined,
+    ahead: [],
+    isReplaced: false,
     tasks: slots.map((slot) => ({ id: newTask().id, slot })),
   }
   return readPlanned(await database.query(planStatement([plan]))).get(name)?.made ?? 0

@@ -214,7 +214,7 @@ describe('an expression of the grammar', () => {
         fc.pre(definitionErrorOf(cron) === undefined)
         const ours = slotsAfter(ruleOf(cron), after)
         const expected = new Cron(storedText(cron), { timezone: 'UTC' }).nextRuns(3, after)
-        expect(expected.map(() => ours.next().value)).toEqual(expected)
+        expect(expected.map(() => ours.next().value.at)).toEqual(expected)
       }),
       { numRuns: Math.ceil(300 * effort) },
     )

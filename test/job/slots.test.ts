@@ -4,7 +4,8 @@ import * as fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
 import { nextTime } from '../../src/job/cron-times.ts'
 import { parseRule, type ScheduleRule } from '../../src/job/rule.ts'
-import { missedLimit, nextSlot, planSlots, slotsAfter } from '../../src/job/slots.ts'
+import { missedLimit, planSlots } from '../../src/job/plan-slots.ts'
+import { nextSlot, slotsAfter } from '../../src/job/slots.ts'
 
 vi.mock('../../src/job/cron-times.ts', { spy: true })
 
@@ -16,15 +17,15 @@ const everyRule = (seconds: number, anchorSeconds?: number) =>
 
 function slotsUntil(rule: ScheduleRule, after: Date, until: number): number[] {
   const slots: number[] = []
-  for (const slot of slotsAfter(rule, after)) {
-    if (slot.getTime() > until) break
-    slots.push(slot.getTime())
+  for (const { at } of slotsAfter(rule, after)) {
+    if (at.getTime() > until) break
+    slots.push(at.getTime())
   }
   return slots
 }
 const first = (count: number, rule: ScheduleRule, after: string) => {
   const slots = slotsAfter(rule, new Date(after))
-  return Array.from({ length: count }, () => slots.next().value.toISOString().replace(':00.000Z', 'Z'))
+  return Array.from({ length: count }, () => slots.next().value.at.toISOString().replace(':00.000Z', 'Z'))
 }
 
 describe('an interval', () => {
@@ -81,7 +82,7 @@ describe('a cron expression', () => {
     const rule = cronRule('0 6 * * *', 'Europe/Berlin')
     const early = slotsAfter(rule, new Date('2026-01-01T00:00:00Z'))
     const late = slotsAfter(rule, new Date('2026-06-01T00:00:00Z'))
-    const seen = [early, late, early, late].map((slots) => slots.next().value.toISOString())
+    const seen = [early, late, early, late].map((slots) => slots.next().value.at.toISOString())
     expect(seen.map((slot) => slot.slice(0, 10))).toEqual([
       '2026-01-01',
       '2026-06-01',
@@ -513,7 +514,7 @@ describe('four years of wall clocks, minute by minute:', { timeout: 20_000 * Mat
     fc.assert(
       fc.property(anyExpression, zone, instant, ({ cron }, timezone, after) => {
         const slots = slotsAfter(cronRule(cron, timezone), after)
-        const ours = Array.from({ length: 10 }, () => slots.next().value)
+        const ours = Array.from({ length: 10 }, () => slots.next().value.at)
         expect(new Cron(cron, { timezone }).nextRuns(10, after)).toEqual(ours)
       }),
     )
@@ -541,6 +542,8 @@ describe('planning', () => {
       missedSlots: 0,
       droppedSlots: 0,
       waitingKept: undefined,
+      isReplaced: false,
+      ahead: expect.anything(),
       madeUntil: at('13:00:00'),
       planAt: at('13:00:00'),
     })
@@ -602,6 +605,8 @@ describe('planning', () => {
       missedSlots: 0,
       droppedSlots: 0,
       waitingKept: undefined,
+      isReplaced: false,
+      ahead: expect.anything(),
       madeUntil: at('15:00:00'),
       planAt: at('15:00:00'),
     })
@@ -687,6 +692,7 @@ describe('planning', () => {
             missedSlots: 0,
             droppedSlots: 0,
             waitingKept: undefined,
+            ahead: expect.anything(),
           })
           const waiting = made.planAt.getTime() - 1 - now.getTime()
           expect(again(now.getTime() + Math.floor(waiting * part)).slots).toEqual([])

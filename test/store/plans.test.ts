@@ -73,7 +73,7 @@ async function planOf({ text, values }: Statement): Promise<{ indexes: string[];
     indexes: unique(nodes.map((node) => node['Index Name'])),
     scans: unique(
       nodes.filter((node) => node['Node Type'] === 'Seq Scan').map((node) => node['Relation Name']),
-    ).filter((table) => table !== 'queue' && table !== 'wake'),
+    ).filter((table) => table !== 'queue' && table !== 'wake' && table !== 'app'),
   }
 }
 
@@ -96,6 +96,10 @@ const slots = {
   planAt: since,
   plannedAt: since,
   waitingKept: 1,
+  wasZoneVersion: undefined,
+  zoneVersion: '2026c',
+  ahead: [],
+  isReplaced: true,
   tasks: [{ id, slot: since }],
 }
 
@@ -115,7 +119,7 @@ describe('the statement uses its indexes', () => {
     ['recovery', heldStatement(range), ['task_due']],
     ['release of a lost claim', releaseHeldStatement(range), ['task_due', 'task_pkey']],
     ['overlap', earlierSlotStatement('schedule-3', since, id), ['task_schedule']],
-    ['schedules to plan', toPlanStatement(500, ''), ['schedule_plan_at']],
+    ['schedules to plan', toPlanStatement(500, '', '2026c'), ['schedule_plan_at', 'schedule_zone_data']],
     ['plan of slots', planStatement([slots]), ['schedule_pkey', 'task_schedule']],
     ['pause of a schedule', pauseScheduleStatement('schedule-3'), ['schedule_pkey', 'task_schedule']],
   ])('%s', async ([, statement, indexes]) => {
