@@ -86,6 +86,12 @@ export const defaults = {
     /** A tick that comes this long after it was due ends an outage: slots that passed meanwhile were missed. */
     lateSeconds: 360,
   },
+  migration: {
+    /** A migration asks for a lock this long, since everything waits behind it. */
+    lockTimeoutMs: 1000,
+    /** And asks again for this long. */
+    lockWaitSeconds: 60,
+  },
   prune: { rows: 5000 },
   /** How long the bare row of a task with `finished: 'none'` still stops a repeated enqueue. */
   ledgerDays: 1,

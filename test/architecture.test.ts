@@ -41,7 +41,7 @@ const packageOwners: Readonly<Record<string, string>> = {
   vitest: 'test/',
 }
 
-const sqlPlaces = ['src/store/', 'src/db/migrate.ts', 'src/testing/clock.ts']
+const sqlPlaces = ['src/store/', 'src/db/migrate.ts', 'src/db/migrate-locks.ts', 'src/testing/clock.ts']
 const longestFile = 300
 
 const root = fileURLToPath(new URL('..', import.meta.url))

@@ -1,7 +1,7 @@
 // `izta migrate`: brings the schema of a database up to date, with the stored schedules and the roles if asked for.
 import { createIzta, type Izta } from '../client/izta.ts'
 import { configOf } from '../config.ts'
-import { migrate } from '../db/migrate.ts'
+import { migrate, type MigrationWait } from '../db/migrate.ts'
 import type { StoredSchedules } from '../scheduler/sync.ts'
 import { databaseAt } from '../local/database-at.ts'
 import { loadDefinitions } from './definitions.ts'
@@ -50,13 +50,18 @@ export async function runMigrate({ databaseUrl, schema, jobs, roles }: MigrateCo
 /** Without definitions: only the schema. */
 async function applyOnly(izta: Izta): Promise<readonly string[]> {
   const { givenDatabase, schema } = configOf(izta)
-  return (await migrate(givenDatabase, { schema })).applied
+  return (await migrate(givenDatabase, { schema, onWait: tellWait })).applied
 }
 
 async function makeRoles(izta: Izta): Promise<void> {
   const { givenDatabase, schema } = configOf(izta)
   await migrate(givenDatabase, { schema, roles: true })
   console.log(`Granted ${schema}_enqueue, ${schema}_run and ${schema}_read what each needs.`)
+}
+
+function tellWait({ migration, holders }: MigrationWait): void {
+  const who = holders.length === 0 ? 'another session' : holders.join(', ')
+  console.error(`${migration} waits for a lock held by ${who}`)
 }
 
 /** One line per migration that was applied, and what became of the schedules in code. */

@@ -70,7 +70,10 @@ export function createIzta(options: IztaOptions): Izta {
         import('../db/migrate.ts'),
         import('../scheduler/sync.ts'),
       ])
-      const migrated = await migrate(config.givenDatabase, { schema: config.schema })
+      const migrated = await migrate(config.givenDatabase, {
+        schema: config.schema,
+        onWait: (wait) => config.log.warn('a migration waits for a lock', { ...wait }),
+      })
       const schedules = await syncDefinitions(config)
       return { ...migrated, schedules }
     },

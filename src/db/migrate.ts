@@ -6,6 +6,7 @@ import { systemClock } from '../clock.ts'
 import { DatabaseError, IztaError, SchemaTooNewError } from '../errors.ts'
 import { bindSchema, type Database, type Statement } from './database.ts'
 import { throughGate, type GatedDatabase } from './gated.ts'
+import { sendForLocks, setLockTimeout, type LockHolder } from './migrate-locks.ts'
 import { repeat } from './run.ts'
 import { isDatabaseError } from './transient.ts'
 
@@ -16,8 +17,18 @@ export interface MigrateOptions {
    * without it. @default false
    */
   readonly roles?: boolean
+  /** How long a migration is tried again while another session has a lock that it needs. @default 60 */
+  readonly lockWaitSeconds?: number
+  /** Called while another session has a lock that a migration needs, before each new try. */
+  readonly onWait?: (wait: MigrationWait) => void
   /** Holds `NNNN_verb_object.sql`, and ends in a slash. @internal */
   readonly folder?: URL
+}
+
+/** A migration that waits, and who has locks on izta's tables meanwhile, as far as that can be told. */
+export interface MigrationWait {
+  readonly migration: string
+  readonly holders: readonly LockHolder[]
 }
 
 export interface SchemaState {
@@ -64,7 +75,7 @@ export async function migrate(given: Database, options: MigrateOptions): Promise
   if (before.state === 'too-new') throw tooNew(before)
   const pending = migrations.filter(({ name }) => before.pending.includes(name))
   for (const migration of pending) {
-    await apply(database, options.schema, migration, migrations)
+    await apply(database, migration, migrations, options)
   }
   if (options.roles === true || (await hasRoles(database, migrations, options.schema))) {
     await grantRoles(database, options.schema)
@@ -82,19 +93,26 @@ export async function checkSchema(database: Database, options: MigrateOptions): 
 
 async function apply(
   database: GatedDatabase,
-  schema: string,
   migration: Migration,
   all: readonly Migration[],
-) {
-  const statement = applyStatement(schema, migration)
+  { schema, lockWaitSeconds, onWait }: MigrateOptions,
+): Promise<void> {
+  let holders: readonly LockHolder[] = []
   try {
-    await repeat(database, systemClock, () => statement)
+    await sendForLocks(database, applyStatement(schema, migration), {
+      schema,
+      lockWaitSeconds,
+      onWait(found) {
+        holders = found
+        onWait?.({ migration: migration.name, holders })
+      },
+    })
   } catch (error) {
     // Under repeatable read the block cannot see what a concurrent call committed while it waited for the lock.
     const { applied } = await readState(database, schema, all).catch(() => ({
       applied: [] as readonly string[],
     }))
-    if (!applied.includes(migration.name)) throw failedMigration(migration, error)
+    if (!applied.includes(migration.name)) throw failedMigration(migration, error, holders)
   }
 }
 
@@ -193,6 +211,7 @@ function applyStatement(schema: string, { id, name, text, checksum, breaking }: 
 begin
   -- Whoever migrates may do much: nothing here is looked up where others may create objects.
   perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  ${setLockTimeout}
   perform pg_advisory_xact_lock(${lockKey(schema)});
   if not exists (select from pg_catalog.pg_namespace where nspname = ${literal(schema)}) then
     create schema ${bindSchema('izta', schema)};
@@ -233,12 +252,16 @@ function dollarQuoted(text: string): string {
   return `${tag}${text}${tag}`
 }
 
-function failedMigration({ name }: Migration, error: unknown): unknown {
+function failedMigration({ name }: Migration, error: unknown, holders: readonly LockHolder[]): unknown {
   if (!isDatabaseError(error)) return error
   // A missing object inside a migration does not mean that the database is not migrated.
   const code = error.code === 'not-migrated' ? 'database-error' : error.code
   const reason = error.cause instanceof Error ? error.cause.message : error.message
-  return new DatabaseError(code, `Migration ${name} was not applied: ${reason}.`, {
+  const who =
+    holders.length === 0
+      ? ''
+      : ` Locks on its tables are held by ${holders.join(', ')}: end that, or try again later.`
+  return new DatabaseError(code, `Migration ${name} was not applied: ${reason}.${who}`, {
     cause: error,
     retryable: error.retryable,
     sqlState: error.sqlState,

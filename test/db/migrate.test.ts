@@ -6,12 +6,12 @@ import { afterAll, beforeEach, expect, test } from 'vitest'
 import { neonDatabase } from '../../src/adapters/neon.ts'
 import { pgDatabase } from '../../src/adapters/pg.ts'
 import type { Database } from '../../src/db/database.ts'
-import { checkSchema, migrate } from '../../src/db/migrate.ts'
+import { checkSchema, migrate, type MigrationWait } from '../../src/db/migrate.ts'
 import { DatabaseError, IztaError, SchemaTooNewError } from '../../src/errors.ts'
 import { testDatabase } from '../support/database.ts'
 import { neonEndpoint } from '../support/neon-endpoint.ts'
 
-const { url, database, pool } = await testDatabase({ migrated: false })
+const { url, database, pool, connect } = await testDatabase({ migrated: false })
 const strict = await testDatabase({ migrated: false, isolation: 'repeatable read' })
 const endpoint = await neonEndpoint(url)
 const neon = neonDatabase(endpoint.url)
@@ -26,6 +26,8 @@ create function izta.turn_1() returns int language sql as $body$ select count(*)
   '0002_add_queue.sql': 'create table izta.queue (name text);',
   'README.md': 'not a migration',
 })
+
+const three = await folderOf({ '0003_alter_task.sql': 'alter table izta.task add column more int;' }, two)
 
 beforeEach(async () => {
   await pool.query('drop schema if exists izta cascade; drop schema if exists "Other one" cascade')
@@ -153,6 +155,44 @@ test('a missing folder is told, with what to do', async () => {
 })
 
 /** A temporary migrations folder with these files, and those of `base`. */
+/** A session of somebody else, such as a dump, that has a table of izta open. */
+async function dumping() {
+  const dump = await connect()
+  await dump.query("set application_name = 'pg_dump'")
+  await dump.query('begin')
+  await dump.query('lock table izta.task in access share mode')
+  return dump
+}
+
+test('a migration tells who has the table that it needs, lets others work, and is applied when that ends', async () => {
+  await migrate(database, { schema: 'izta', folder: two })
+  const dump = await dumping()
+  const waiting = Promise.withResolvers<MigrationWait>()
+  const migrating = migrate(database, { schema: 'izta', folder: three, onWait: waiting.resolve })
+  const wait = await waiting.promise
+  expect(wait.migration).toBe('0003_alter_task')
+  expect(wait.holders).toEqual([
+    expect.stringMatching(
+      /^process \d+ \(pg_dump, user \w+, idle in transaction, in a transaction since \d+ s\)$/,
+    ),
+  ])
+  // The migration has given its place in the queue of locks back.
+  await pool.query('insert into izta.task values (1)')
+  await dump.query('rollback')
+  expect(await migrating).toEqual({ applied: ['0003_alter_task'] })
+})
+
+test('a migration that does not get its lock in time says so, and who has it', async () => {
+  await migrate(database, { schema: 'izta', folder: two })
+  const dump = await dumping()
+  const error = await failureOf(migrate(database, { schema: 'izta', folder: three, lockWaitSeconds: 0 }))
+  await dump.query('rollback')
+  expect(error).toMatchObject({ code: 'lock-timeout', retryable: true, outcome: 'not-applied' })
+  expect(error.message).toMatch(
+    /^Migration 0003_alter_task was not applied: .* Locks on its tables are held by process \d+ \(pg_dump, /,
+  )
+})
+
 async function folderOf(files: Record<string, string>, base?: URL): Promise<URL> {
   const path = await mkdtemp(join(scratch, 'folder-'))
   if (base !== undefined) await cp(base, path, { recursive: true })
