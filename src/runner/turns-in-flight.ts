@@ -1,6 +1,5 @@
 // The turns of a run in flight: sends them, and hands their answers to the parts of the run.
 import { pause } from '../clock.ts'
-import { isDatabaseError } from '../db/transient.ts'
 import { defaults } from '../defaults.ts'
 import { readableMessage } from '../errors.ts'
 import type { ActiveTasks } from './active.ts'
@@ -140,7 +139,8 @@ export class TurnsInFlight {
 
   async #fail(error: unknown, carriedNothing: boolean): Promise<void> {
     const { isIdle, leaving, options } = this.#parts
-    if (!canGoOn(error, carriedNothing && isIdle(), options)) {
+    if (options.whenIdle !== 'stay' && carriedNothing && isIdle()) {
+      // An invocation that holds nothing fails visibly. Outcomes are kept for another try, whatever the error was.
       this.#fatal ??= { error }
       return
     }
@@ -151,8 +151,3 @@ export class TurnsInFlight {
 }
 
 const asFailure = (error: unknown) => ({ error })
-
-/** An invocation that holds nothing fails visibly; otherwise outcomes wait until the database is back. */
-function canGoOn(error: unknown, holdsNothing: boolean, { whenIdle }: RunOptions): boolean {
-  return whenIdle === 'stay' || (!holdsNothing && isDatabaseError(error) && error.retryable)
-}

@@ -414,28 +414,27 @@ test('an outage while tasks run: what has ended is settled when the database is 
   expect(runs).toHaveLength(3)
 })
 
-test('a database that refuses for good ends the run after its handlers have stopped', async () => {
-  const started = Promise.withResolvers<void>()
-  const reasons: string[] = []
-  const long = defineJob({
-    id: 'long',
-    async run(_, { signal }) {
-      started.resolve()
-      await new Promise((resolve) => signal.addEventListener('abort', resolve))
-      reasons.push((signal.reason as { code: string }).code)
-    },
+test.for([
+  ['refuses access', new DatabaseError('database-access', 'revoked', {})],
+  ['throws what nobody knows', new TypeError('a bug of the adapter')],
+  ['ends sessions', unreachable()],
+] as const)('an outcome is kept for another try while the database %s', async ([, error]) => {
+  await enqueueNotes(3)
+  let refusals = 0
+  const { wrapped } = between((statement, send) => {
+    if (settledIn(statement) === 0 || refusals >= 3) return send(statement)
+    refusals++
+    throw error
   })
-  const { wrapped } = between(async (statement, send, count) => {
-    if (count === 1) return send(statement)
-    throw new DatabaseError('database-access', 'revoked', {})
-  })
-  await createIzta({ database, jobs: [long], log }).enqueue(long)
-  const capacity = new Capacity(2)
-  const run = invoke(createIzta({ database: wrapped, jobs: [long], log }), { capacity })
-  await expect(run.done).rejects.toThrow('revoked')
-  await started.promise
-  expect(reasons).toEqual(['stopping'])
-  expect(capacity.running.size).toBe(0)
+  const summary = await invoke(createIzta({ database: wrapped, jobs: [note], log, clock: hurried })).done
+  expect(refusals).toBe(3)
+  expect(summary).toMatchObject({ claimed: 3, finished: 3 })
+  expect(runs).toHaveLength(3)
+})
+
+test('a run that holds nothing rejects when the database refuses', async () => {
+  const { wrapped } = between(() => Promise.reject(new DatabaseError('database-access', 'revoked', {})))
+  await expect(invoke(createIzta({ database: wrapped, jobs: [note], log })).done).rejects.toThrow('revoked')
 })
 
 test('one outcome that the database refuses fails alone', async () => {
