@@ -11,7 +11,7 @@ import { jobsById } from './job/by-id.ts'
 import { isJob, type AnyJob } from './job/job.ts'
 import type { Schedule } from './job/schedule.ts'
 import { consoleLogger, redacted, scoped, type Logger, type Redact } from './observe/log.ts'
-import { checkOptions, intFrom, nameSchema, numberFrom } from './options.ts'
+import { checkOptions, importedSchema, intFrom, nameSchema, numberFrom } from './options.ts'
 import { measured, tellTooNew } from './store/open.ts'
 import { createEvents, type Events } from './observe/events.ts'
 import { noTracing, redactedTracing, type Tracing } from './observe/tracing.ts'
@@ -121,14 +121,15 @@ const bytes = intFrom(1, 64 * 1024 * 1024)
 const iztaOptions = z.strictObject({
   database: thing<Database>('a database adapter, such as pgDatabase(url) of izta/pg', 'query'),
   jobs: z
-    .array(z.custom<AnyJob>(isJob).check(z.describe('what defineJob or implementJob returns')))
+    .array(importedSchema<AnyJob>('what defineJob or implementJob returns', isJob))
     .check(z.describe('an array of jobs')),
   schedules: z.optional(
     z
       .array(
-        z
-          .custom<Schedule>((value) => isObject(value) && value['kind'] === 'schedule')
-          .check(z.describe('what defineSchedule returns')),
+        importedSchema<Schedule>(
+          'what defineSchedule returns',
+          (value) => isObject(value) && value['kind'] === 'schedule',
+        ),
       )
       .check(z.describe('an array of schedules')),
   ),

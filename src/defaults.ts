@@ -93,6 +93,6 @@ export const defaults = {
     lockWaitSeconds: 60,
   },
   prune: { rows: 5000 },
-  /** How long the bare row of a task with `finished: 'none'` still stops a repeated enqueue. */
+  /** How long the bare row of a task with `finishedDays: 'none'` still stops a repeated enqueue. */
   ledgerDays: 1,
 } as const

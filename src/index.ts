@@ -36,6 +36,7 @@ export {
   type Job,
   type JobDefinition,
   type JobOptions,
+  type Kept,
   type PayloadInput,
   type ResultOutput,
   type RetentionOptions,

@@ -51,6 +51,19 @@ export function showValue(value: unknown): string {
   }
 }
 
+const cycleAdvice =
+  'two files that import each other see undefined: define the job without run, and add the handler in a file of its own with implementJob'
+
+/** A value that another file exports, as `showValue` has it, and why it may be undefined. */
+export const showImported = (value: unknown): string =>
+  value === undefined ? `undefined (${cycleAdvice})` : showValue(value)
+
+/** A schema of a value that another file exports. */
+export const importedSchema = <T>(what: string, fits: (value: unknown) => boolean) =>
+  z.custom<T>(fits, {
+    error: ({ input }) => `expected ${what}${input === undefined ? ` (${cycleAdvice})` : ''}`,
+  })
+
 /** A connection string is easily passed to the wrong option. */
 function withoutPasswords(text: string): string {
   return text.replaceAll(/:\/\/.*@/gs, '://***@').replaceAll(/(password=)[^&\s"]+/gi, '$1***')

@@ -79,6 +79,10 @@ test.for<[options: object, message: string]>([
     'createIzta: option "jobs.0": expected what defineJob or implementJob returns; got {"id":"a"}.',
   ],
   [
+    { jobs: [undefined] },
+    'createIzta: option "jobs.0": expected what defineJob or implementJob returns (two files that import each other see undefined: define the job without run, and add the handler in a file of its own with implementJob); got undefined.',
+  ],
+  [
     { schedules: [{ name: 'a' }] },
     'createIzta: option "schedules.0": expected what defineSchedule returns; got {"name":"a"}.',
   ],
@@ -103,7 +107,7 @@ test.for<[options: object, message: string]>([
   [{ redact: /card/ }, 'createIzta: option "redact": expected a function from text to text; got {}.'],
   [
     { job: [] },
-    'createIzta: unknown option "job". Known: database, jobs, schedules, schema, app, deployedAt, payloadLimitBytes, resultLimitBytes, wake, log, logMessages, redact, tracing, clock.',
+    'createIzta: unknown option "job". Known: database, jobs, schedules, schema, app, deployedAt, callTimeoutSeconds, payloadLimitBytes, resultLimitBytes, wake, log, logMessages, redact, tracing, clock.',
   ],
 ])('%o is refused', ([options, message]) => {
   const error = refusalOf(options)

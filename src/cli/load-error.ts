@@ -23,6 +23,9 @@ const asSentence = (text: string) => (/[.!?]$/.test(text) ? text : `${text}.`)
 const codeOf = (cause: unknown) => (cause instanceof Error && 'code' in cause ? cause.code : undefined)
 
 function adviceFor(cause: unknown): string {
+  if (cause instanceof ReferenceError && cause.message.endsWith('before initialization')) {
+    return ' Two files import each other, and the one that defines it has not run yet: define the job without run, and add the handler in a file of its own with implementJob.'
+  }
   switch (codeOf(cause)) {
     case 'ERR_UNKNOWN_FILE_EXTENSION':
       return ' Node.js runs TypeScript as it is from version 22.18 on.'

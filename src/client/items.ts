@@ -5,7 +5,7 @@ import type { EnqueueOptions } from '../job/context.ts'
 import { isJob, type AnyJob } from '../job/job.ts'
 import { sumUpTo } from '../job/payload-sum.ts'
 import { prepareTask, type Prepared, type PreparedTask, type PrepareLimits } from '../job/prepare.ts'
-import { showValue } from '../options.ts'
+import { showImported, showValue } from '../options.ts'
 
 /** One task of a call, as the caller gave it. */
 export type Item = readonly [job: AnyJob, payload?: unknown, options?: EnqueueOptions | undefined]
@@ -22,7 +22,7 @@ export interface ItemReader extends PrepareLimits {
 /** The task of an item; its options are checked at once, its payload when its schema answers. */
 export function readItem(reader: ItemReader, [job, payload, options]: Item, index?: number): Prepared {
   if (!isJob(job)) {
-    throw new OptionError('job', `enqueue: expected what defineJob returns; got ${showValue(job)}.`, index)
+    throw new OptionError('job', `enqueue: expected what defineJob returns; got ${showImported(job)}.`, index)
   }
   if (!reader.jobs.has(job.id)) {
     throw new UnknownJobError(

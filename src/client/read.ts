@@ -6,7 +6,15 @@ import { defaults } from '../defaults.ts'
 import { JobMismatchError, OptionError, WaitTimeoutError, StateError } from '../errors.ts'
 import { isJob, type AnyJob } from '../job/job.ts'
 import { taskStatuses, type EndedTask, type Task, type TaskStatus } from '../job/task.ts'
-import { checkOptions, intFrom, namePattern, nameSchema, numberFrom, showValue } from '../options.ts'
+import {
+  checkOptions,
+  intFrom,
+  namePattern,
+  nameSchema,
+  numberFrom,
+  showImported,
+  showValue,
+} from '../options.ts'
 import { uuidPattern } from '../job/prepare.ts'
 import {
   countsStatement,
@@ -206,7 +214,7 @@ function hasEnded<J extends AnyJob>(task: Task<J>): task is EndedTask<J> {
 
 function checkJob(what: string, job: unknown): void {
   if (!isJob(job))
-    throw new OptionError('job', `${what}: expected what defineJob returns; got ${showValue(job)}.`)
+    throw new OptionError('job', `${what}: expected what defineJob returns; got ${showImported(job)}.`)
 }
 
 /** Refuses what is no UUID before the database does. */

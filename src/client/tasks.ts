@@ -114,7 +114,7 @@ export function createTaskChanges(config: ResolvedConfig): TaskChanges {
           if (bare) {
             throw new StateError(
               'payload-gone',
-              `Task ${id} kept no payload, since its job has the retention finished: 'none': enqueue it anew.`,
+              `Task ${id} kept no payload, since its job has the retention finishedDays: 'none': enqueue it anew.`,
             )
           }
           if (endedAs === 'finished') {

@@ -8,8 +8,12 @@ export type Schema = StandardSchemaV1
 export type SchemaInput<S> = S extends Schema ? StandardSchemaV1.InferInput<S> : undefined
 export type SchemaOutput<S> = S extends Schema ? StandardSchemaV1.InferOutput<S> : undefined
 
-export interface Retention {
-  /** 0 keeps the bare row only. */
+/** Whether finished tasks keep payload and result, or only their id. */
+export type Kept = 'all' | 'none'
+
+export interface Retention<K extends Kept = Kept> {
+  readonly finished: K
+  /** 0 where finished tasks keep only their id. */
   readonly finishedSeconds: number
   readonly failedSeconds: number
 }
@@ -19,6 +23,7 @@ export interface JobDefinition<
   P extends Schema | undefined = Schema | undefined,
   R extends Schema | undefined = Schema | undefined,
   E extends Schema | undefined = Schema | undefined,
+  K extends Kept = Kept,
 > {
   readonly id: string
   readonly name: string
@@ -31,12 +36,12 @@ export interface JobDefinition<
   readonly maxLosses: number
   readonly timeoutSeconds: number
   readonly backoff: Backoff
-  readonly retention: Retention
+  readonly retention: Retention<K>
 }
 
 /** Any job, with its handler or without. */
 // oxlint-disable-next-line typescript/no-explicit-any -- schemas are invariant: only `any` accepts every job
-export type AnyJob = JobDefinition<any, any, any>
+export type AnyJob = JobDefinition<any, any, any, any>
 
 /** What `enqueue` takes for a job: the input of its payload schema, with `JsonValue` in place of `unknown`. */
 export type PayloadInput<J extends AnyJob> = PayloadOf<SchemaInput<J['payload']>>
@@ -44,3 +49,9 @@ export type PayloadInput<J extends AnyJob> = PayloadOf<SchemaInput<J['payload']>
 export type ResultOutput<J extends AnyJob> = SchemaOutput<J['result']>
 /** What a failed task's `error` is: the output of the error schema. */
 export type ErrorOutput<J extends AnyJob> = SchemaOutput<J['error']>
+/** A payload or result of a finished task: undefined where the job keeps neither. */
+export type IfKept<J extends AnyJob, Value> = J['retention']['finished'] extends 'all'
+  ? Value
+  : J['retention']['finished'] extends 'none'
+    ? undefined
+    : Value | undefined

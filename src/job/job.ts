@@ -2,16 +2,25 @@
 import * as z from 'zod/mini'
 import { defaults } from '../defaults.ts'
 import { DefinitionError } from '../errors.ts'
-import { checkOptions, intFrom, nameSchema, numberFrom, showValue } from '../options.ts'
+import { checkOptions, intFrom, nameSchema, numberFrom, showImported, showValue } from '../options.ts'
 import { backoffSchema, type BackoffOptions } from './retry.ts'
 import type { JobContext } from './context.ts'
-import type { AnyJob, JobDefinition, Schema, SchemaInput, SchemaOutput } from './definition.ts'
+import type {
+  AnyJob,
+  JobDefinition,
+  Kept,
+  Retention,
+  Schema,
+  SchemaInput,
+  SchemaOutput,
+} from './definition.ts'
 import type { OutputCheck, PayloadCheck, ProducedFor } from './json-types.ts'
 
 export type {
   AnyJob,
   ErrorOutput,
   JobDefinition,
+  Kept,
   PayloadInput,
   ResultOutput,
   Retention,
@@ -20,22 +29,25 @@ export type {
   SchemaOutput,
 } from './definition.ts'
 
-/** How long the rows of ended tasks stay readable. */
-export interface RetentionOptions {
-  /** Days that finished tasks are kept. @default 7 */
-  finishedDays?: number | undefined
-  /** Days that failed and cancelled tasks are kept. @default 30 */
+/** How long ended tasks can be read. */
+export interface RetentionOptions<F extends number | 'none' = number | 'none'> {
+  /**
+   * Days that finished tasks are kept, from 0.001 to 36,500; `'none'` keeps no payload and no result of them, only the
+   * id for a day.
+   * @default 7
+   */
+  finishedDays?: F | undefined
+  /** Days that failed and cancelled tasks are kept, from 0 to 36,500. @default 30 */
   failedDays?: number | undefined
-  /** `'none'` keeps no payload and no result of finished tasks: only the bare id, for a day. */
-  finished?: 'none' | undefined
 }
 
-/** Options of `defineJob`. `H` is the type of the handler, `unknown` without one. */
+/** Options of `defineJob`. `H` is the type of the handler, `unknown` without one; `F` that of `finishedDays`. */
 export interface JobOptions<
   P extends Schema | undefined,
   R extends Schema | undefined,
   E extends Schema | undefined,
   H = unknown,
+  F extends number | 'none' = number | 'none',
 > {
   /**
    * The job's identity, stored in every row of it: a UUID or a readable name, 1 to 100 of A–Z a–z 0–9 . _ : -.
@@ -73,7 +85,7 @@ export interface JobOptions<
   /** Delay before the next attempt. @default 1 s × 2ⁿ with full jitter, 1 h at most */
   backoff?: BackoffOptions | undefined
   /** @default finished 7 days, failed and cancelled 30 days */
-  retention?: RetentionOptions | undefined
+  retention?: RetentionOptions<F> | undefined
   /** The work. Without it the job is a definition, which `implementJob` completes elsewhere. */
   run?: (NoInfer<Handler<P, R, E>> & H) | undefined
 }
@@ -98,22 +110,29 @@ export type DefinedJob<
   R extends Schema | undefined,
   E extends Schema | undefined,
   H,
+  F,
 > = unknown extends H
-  ? JobDefinition<P, R, E>
+  ? JobDefinition<P, R, E, KeptFor<F>>
   : [H] extends [undefined]
-    ? JobDefinition<P, R, E>
-    : Job<P, R, E>
+    ? JobDefinition<P, R, E, KeptFor<F>>
+    : Job<P, R, E, KeptFor<F>>
+
+type KeptFor<F> = F extends 'none' ? 'none' : 'all'
 
 /** A job that can be run. */
 export interface Job<
   P extends Schema | undefined = Schema | undefined,
   R extends Schema | undefined = Schema | undefined,
   E extends Schema | undefined = Schema | undefined,
-> extends JobDefinition<P, R, E> {
+  K extends Kept = Kept,
+> extends JobDefinition<P, R, E, K> {
   run(payload: SchemaOutput<P>, ctx: JobContext<E>): HandlerResult<R> | Promise<HandlerResult<R>>
 }
 
-const days = numberFrom(0, 36_500)
+/** Above 0, which keeps nothing: that has one spelling, `'none'`. */
+const finishedDaysSchema = z
+  .union([numberFrom(0.001, 36_500), z.literal('none')])
+  .check(z.describe(`a number from 0.001 to 36500, or 'none'`))
 const jobOptions = z.strictObject({
   id: nameSchema,
   name: z.optional(
@@ -130,9 +149,8 @@ const jobOptions = z.strictObject({
   backoff: backoffSchema,
   retention: z.prefault(
     z.strictObject({
-      finishedDays: z._default(days, defaults.retention.finishedDays),
-      failedDays: z._default(days, defaults.retention.failedDays),
-      finished: z.optional(z.literal('none')),
+      finishedDays: z._default(finishedDaysSchema, defaults.retention.finishedDays),
+      failedDays: z._default(numberFrom(0, 36_500), defaults.retention.failedDays),
     }),
     {},
   ),
@@ -171,7 +189,8 @@ export function defineJob<
   R extends Schema | undefined = undefined,
   E extends Schema | undefined = undefined,
   H = unknown,
->(options: JobOptions<P, R, E, H>): DefinedJob<P, R, E, H>
+  F extends number | 'none' = number,
+>(options: JobOptions<P, R, E, H, F>): DefinedJob<P, R, E, H, F>
 export function defineJob(options: JobOptions<Schema, Schema, Schema>): AnyJob {
   const what = `Job ${typeof options?.id === 'string' ? `"${options.id}"` : 'definition'}`
   const checked = checkOptions(what, jobOptions, options, (_, message) => new DefinitionError(message))
@@ -196,12 +215,23 @@ export function defineJob(options: JobOptions<Schema, Schema, Schema>): AnyJob {
     maxLosses: checked.maxLosses,
     timeoutSeconds: checked.timeoutSeconds,
     backoff: checked.backoff,
-    retention: {
-      finishedSeconds: retention.finished === 'none' ? 0 : Math.round(retention.finishedDays * secondsPerDay),
-      failedSeconds: Math.round(retention.failedDays * secondsPerDay),
-    },
+    retention: retentionOf(retention),
     ...(run === undefined ? {} : { run }),
   })
+}
+
+function retentionOf({
+  finishedDays,
+  failedDays,
+}: {
+  finishedDays: number | 'none'
+  failedDays: number
+}): Retention {
+  return {
+    finished: finishedDays === 'none' ? 'none' : 'all',
+    finishedSeconds: finishedDays === 'none' ? 0 : Math.round(finishedDays * secondsPerDay),
+    failedSeconds: Math.round(failedDays * secondsPerDay),
+  }
 }
 
 /**
@@ -223,9 +253,12 @@ export function implementJob<
   P extends Schema | undefined,
   R extends Schema | undefined,
   E extends Schema | undefined,
->(definition: JobDefinition<P, R, E>, run: Handler<P, R, E>): Job<P, R, E> {
+  K extends Kept,
+>(definition: JobDefinition<P, R, E, K>, run: Handler<P, R, E>): Job<P, R, E, K> {
   if (!isJob(definition)) {
-    throw new DefinitionError(`implementJob: expected what defineJob returns; got ${showValue(definition)}.`)
+    throw new DefinitionError(
+      `implementJob: expected what defineJob returns; got ${showImported(definition)}.`,
+    )
   }
   if (typeof run !== 'function') {
     throw new DefinitionError(

@@ -1,7 +1,7 @@
 // Schedules: when a job is to run by itself, checked where it is defined and stored as plain JSON.
 import * as z from 'zod/mini'
 import { DefinitionError } from '../errors.ts'
-import { checkOptions, intFrom, namePattern, nameRule, showValue } from '../options.ts'
+import { checkOptions, importedSchema, intFrom, namePattern, nameRule, showValue } from '../options.ts'
 import type { CronFields } from './cron.ts'
 import { asDefinitionError } from './definition-error.ts'
 import { isJob, type AnyJob, type PayloadInput } from './job.ts'
@@ -96,7 +96,7 @@ const subjectOf = (name: unknown) => (typeof name === 'string' ? `Schedule "${na
 
 const scheduleOptions = z.strictObject({
   name: z.string().check(z.regex(namePattern, `expected ${nameRule}`)),
-  job: z.custom<AnyJob>(isJob, 'expected a job made by defineJob'),
+  job: importedSchema<AnyJob>('a job made by defineJob', isJob),
   payload: z.optional(z.unknown()),
   queue: z.optional(z.string().check(z.regex(namePattern, `expected ${nameRule}`))),
   priority: z.optional(intFrom(0, 9)),

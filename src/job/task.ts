@@ -1,6 +1,6 @@
 // Tasks: one stored run of a job, as the API shows it.
 import type { FailureCode } from '../errors.ts'
-import type { AnyJob, ErrorOutput, PayloadInput, ResultOutput } from './definition.ts'
+import type { AnyJob, ErrorOutput, IfKept, PayloadInput, ResultOutput } from './definition.ts'
 
 /**
  * Where a task stands: `pending` (waiting), `running` (leased), `failing` (an attempt failed, more are left), and
@@ -30,11 +30,6 @@ interface TaskFacts<J extends AnyJob> {
   readonly job: string
   readonly queue: string
   readonly priority: number
-  /**
-   * As it was enqueued (the schema's input). Against its type, which spares every other job a check, it is undefined for
-   * a finished task whose job keeps only the bare row: `retention: { finished: 'none' }` or `finishedDays: 0`.
-   */
-  readonly payload: PayloadInput<J>
   /** Runs that ended in success or failure. */
   readonly attempt: number
   readonly maxAttempts: number
@@ -49,6 +44,11 @@ interface TaskFacts<J extends AnyJob> {
   readonly dueAt: Date
   /** One entry per failed attempt, oldest first; the last 25. */
   readonly errors: readonly TaskError<ErrorOutput<J>>[]
+}
+
+interface Payload<J extends AnyJob> {
+  /** As it was enqueued: the schema's input. */
+  readonly payload: PayloadInput<J>
 }
 
 interface Ended {
@@ -67,16 +67,18 @@ interface Failure<J extends AnyJob> {
 /** A task as it is read back; narrow on `status`. */
 export type Task<J extends AnyJob = AnyJob> = TaskFacts<J> &
   (
-    | { readonly status: 'pending' }
-    | { readonly status: 'running'; readonly leaseExpiresAt: Date }
-    | ({ readonly status: 'failing' } & Failure<J>)
-    | ({ readonly status: 'failed' } & Failure<J> & Ended)
+    | ({ readonly status: 'pending' } & Payload<J>)
+    | ({ readonly status: 'running'; readonly leaseExpiresAt: Date } & Payload<J>)
+    | ({ readonly status: 'failing' } & Payload<J> & Failure<J>)
+    | ({ readonly status: 'failed' } & Payload<J> & Failure<J> & Ended)
     | ({
         readonly status: 'finished'
-        /** As the result schema gives it; undefined, like the payload, where the job keeps only the bare row. */
-        readonly result: ResultOutput<J>
+        /** As it was enqueued; undefined where the job keeps nothing of finished tasks (`finishedDays: 'none'`). */
+        readonly payload: IfKept<J, PayloadInput<J>>
+        /** The output of the result schema; undefined where the job has none, or keeps nothing of finished tasks. */
+        readonly result: IfKept<J, ResultOutput<J>>
       } & Ended)
-    | ({ readonly status: 'cancelled' } & Ended)
+    | ({ readonly status: 'cancelled' } & Payload<J> & Ended)
   )
 
 /** A task that has ended. */

@@ -129,7 +129,7 @@ export function describeThrown(thrown: unknown): Failure {
   try {
     if (thrown instanceof Error) {
       const stack = String(thrown.stack ?? message)
-      return { code: codeOf(thrown), class: String(thrown.name), message, stack }
+      return { code: codeOf(thrown), class: classOf(thrown), message, stack }
     }
   } catch {
     // A getter of the error throws: the message must do.
@@ -142,3 +142,21 @@ function codeOf(thrown: Error): FailureCode {
   const code = IztaError.is(thrown) ? thrown.code : undefined
   return code === 'too-many-children' || code === 'children-too-large' ? code : 'thrown'
 }
+
+/** A class that sets no name has that of a class of JavaScript, and then the constructor knows better. */
+function classOf(thrown: Error): string {
+  const name = String(thrown.name)
+  const made: unknown = thrown.constructor?.name
+  return inheritedNames.has(name) && typeof made === 'string' && made !== '' ? made : name
+}
+
+const inheritedNames: ReadonlySet<string> = new Set([
+  'Error',
+  'AggregateError',
+  'EvalError',
+  'RangeError',
+  'ReferenceError',
+  'SyntaxError',
+  'TypeError',
+  'URIError',
+])

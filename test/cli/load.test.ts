@@ -12,11 +12,12 @@ const folder = await mkdtemp(join(tmpdir(), 'izta-load-test-'))
 afterAll(() => rm(folder, { recursive: true }))
 
 /** What the command says of the file, in whose package it stands. */
-async function refusalOf(type: string, text: string): Promise<string> {
+async function refusalOf(type: string, text: string, others: Record<string, string> = {}): Promise<string> {
   const home = await mkdtemp(join(folder, `${type}-`))
   await mkdir(join(home, 'src'))
   await writeFile(join(home, 'package.json'), JSON.stringify({ type }))
-  await writeFile(join(home, 'src/jobs.ts'), text)
+  for (const [name, other] of Object.entries({ 'jobs.ts': text, ...others }))
+    await writeFile(join(home, 'src', name), other)
   return new Promise((resolve) => {
     execFile(
       process.execPath,
@@ -39,6 +40,14 @@ test.each([
 test('an error on load is shown with its place and its line', async () => {
   expect(await refusalOf('module', 'interface A {}\n\tthrow new Error("broken on load")\n')).toBe(
     'izta: HOME/src/jobs.ts could not be loaded: broken on load.\n  src/jobs.ts:2:8\n    \tthrow new Error("broken on load")\n    \t      ^\n',
+  )
+})
+
+test('two files that import each other are told how not to', async () => {
+  const instance = `import { charge } from './jobs.ts'\nexport const izta = { jobs: [charge] }\n`
+  const text = `import { izta } from './izta.ts'\nexport const charge = { run: () => izta }\n`
+  expect(await refusalOf('module', text, { 'izta.ts': instance })).toBe(
+    "izta: HOME/src/jobs.ts could not be loaded: Cannot access 'charge' before initialization. Two files import each other, and the one that defines it has not run yet: define the job without run, and add the handler in a file of its own with implementJob.\n  src/izta.ts:2:30\n    export const izta = { jobs: [charge] }\n                                 ^\n",
   )
 })
 

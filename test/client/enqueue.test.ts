@@ -393,7 +393,7 @@ describe('an id of the caller', () => {
   })
 
   test('is remembered for a task whose job keeps nothing of finished ones', async () => {
-    const bare = defineJob({ id: 'bare', retention: { finished: 'none' }, run() {} })
+    const bare = defineJob({ id: 'bare', retention: { finishedDays: 'none' }, run() {} })
     const own = create({ jobs: [bare] })
     const { id } = await own.enqueue(bare)
     await drain(own)

@@ -27,7 +27,7 @@ const flaky = defineJob({
     if (isBroken) throw new Error('broken')
   },
 })
-const bare = defineJob({ id: 'bare', retention: { finished: 'none' }, run() {} })
+const bare = defineJob({ id: 'bare', retention: { finishedDays: 'none' }, run() {} })
 const woken: string[] = []
 const create = (options: Partial<IztaOptions> = {}) =>
   createIzta({

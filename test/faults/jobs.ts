@@ -42,7 +42,7 @@ export function createJobs(ledger?: Ledger) {
     ...common,
     id: 'bare',
     payload: pause,
-    retention: { finished: 'none' },
+    retention: { finishedDays: 'none' },
     run: (payload, ctx) => work.run(payload, ctx),
   })
   /** Fails so often, then finishes. */

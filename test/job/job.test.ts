@@ -27,7 +27,7 @@ test('a job without options has the defaults', () => {
     maxLosses: 3,
     timeoutSeconds: defaults.timeoutSeconds,
     backoff: defaults.backoff,
-    retention: { finishedSeconds: 7 * 86_400, failedSeconds: 30 * 86_400 },
+    retention: { finished: 'all', finishedSeconds: 7 * 86_400, failedSeconds: 30 * 86_400 },
   })
 })
 
@@ -52,9 +52,9 @@ test('the id may be a UUID or a readable name, and the name is for people', () =
   expect(job).toMatchObject({ id: '74f642fe-d07b-4ba9-a29f-a1be75dcb3b3', name: 'divide two numbers' })
 })
 
-test("retention finished: 'none' keeps the bare row of finished tasks only", () => {
-  const { retention } = defineJob({ id: 'a', retention: { finished: 'none', failedDays: 0.5 } })
-  expect(retention).toEqual({ finishedSeconds: 0, failedSeconds: 43_200 })
+test("retention finishedDays: 'none' keeps the bare row of finished tasks only", () => {
+  const { retention } = defineJob({ id: 'a', retention: { finishedDays: 'none', failedDays: 0.5 } })
+  expect(retention).toEqual({ finished: 'none', finishedSeconds: 0, failedSeconds: 43_200 })
 })
 
 const name = '1 to 100 of A–Z a–z 0–9 . _ : -'
@@ -97,8 +97,16 @@ test.for<[options: object, message: string]>([
     'Job "a": unknown option "backoff.max". Known: firstSeconds, factor, maxSeconds, jitter.',
   ],
   [
-    { id: 'a', retention: { finished: 'all' } },
-    'Job "a": option "retention.finished": expected "none"; got "all".',
+    { id: 'a', retention: { finishedDays: 'all' } },
+    'Job "a": option "retention.finishedDays": expected a number from 0.001 to 36500, or \'none\'; got "all".',
+  ],
+  [
+    { id: 'a', retention: { finishedDays: 0 } },
+    'Job "a": option "retention.finishedDays": expected a number from 0.001 to 36500, or \'none\'; got 0.',
+  ],
+  [
+    { id: 'a', retention: { finished: 'none' } },
+    'Job "a": unknown option "retention.finished". Known: finishedDays, failedDays.',
   ],
   [
     { id: 'a', retention: { failedDays: -1 } },

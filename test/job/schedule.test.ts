@@ -266,7 +266,7 @@ describe('a definition is refused with', () => {
     [
       'no job',
       { cron: '@daily', job: undefined },
-      'option "job": expected a job made by defineJob; got undefined',
+      'option "job": expected a job made by defineJob (two files that import each other see undefined',
     ],
     ["a job's id in place of the job", { cron: '@daily', job: 'sweep' }, 'got "sweep"'],
     ['a payload for a job that takes none', { cron: '@daily', payload: 1 }, 'but job "sweep" takes none'],

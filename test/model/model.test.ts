@@ -157,7 +157,7 @@ const jobs = {
       return given.tag
     },
   }),
-  bare: defineJob({ ...common, id: 'bare', retention: { finished: 'none' }, run: handle }),
+  bare: defineJob({ ...common, id: 'bare', retention: { finishedDays: 'none' }, run: handle }),
 }
 
 const optionsOf = ({

@@ -157,10 +157,25 @@ const hostileError = Object.defineProperty(new Error('x'), 'name', {
     throw new Error('no name for you')
   },
 })
+class CardDeclined extends Error {}
+class OutOfStock extends RangeError {}
+class Named extends Error {
+  override readonly name = 'named-by-hand'
+}
 const unprintable = 'a value of type object that cannot be printed'
 
 test.each([
   ['an Error', new TypeError('broken'), 'TypeError', 'broken'],
+  ['an error of a class that sets no name', new CardDeclined('no'), 'CardDeclined', 'no'],
+  ['an error of a class below another of JavaScript', new OutOfStock('no'), 'OutOfStock', 'no'],
+  ['an error of a class with a name', new Named('no'), 'named-by-hand', 'no'],
+  ['an error of a class without any', new (class extends Error {})('no'), 'Error', 'no'],
+  [
+    'an error without a constructor',
+    Object.assign(new Error('no'), { constructor: undefined }),
+    'Error',
+    'no',
+  ],
   ['null', null, 'null', 'null'],
   ['undefined', undefined, 'undefined', 'undefined'],
   ['a string', 'just words', 'string', 'just words'],

@@ -1,6 +1,14 @@
 // What the types of an izta instance let through and refuse: enqueue, read back, bulk calls, schedules.
 /* oxlint-disable vitest/expect-expect -- the compiler is what expects here */
-import { createIzta, defineJob, defineSchedule, type EnqueueItem, type IztaOptions, type Task } from 'izta'
+import {
+  createIzta,
+  defineJob,
+  defineSchedule,
+  implementJob,
+  type EnqueueItem,
+  type IztaOptions,
+  type Task,
+} from 'izta'
 import { pgDatabase } from 'izta/pg'
 import { describe, expectTypeOf, test } from 'vitest'
 import * as z from 'zod'
@@ -47,6 +55,42 @@ describe('a task that is read back', () => {
   test('has no result where the job has no result schema', async () => {
     const task = await izta.wait(sweep, id)
     if (task.status === 'finished') expectTypeOf(task.result).toBeUndefined()
+  })
+
+  test('has payload and result as far as its job keeps them', async () => {
+    const bare = defineJob({
+      id: 'bare',
+      payload: z.string(),
+      result: z.number(),
+      retention: { finishedDays: 'none' },
+      run: () => 1,
+    })
+    const days: number | 'none' = process.env['KEEP'] === undefined ? 'none' : Number(process.env['KEEP'])
+    const either = defineJob({ id: 'either', payload: z.string(), retention: { finishedDays: days } })
+    const bareTask = await izta.get(bare, id)
+    if (bareTask?.status === 'finished') {
+      expectTypeOf(bareTask.payload).toBeUndefined()
+      expectTypeOf(bareTask.result).toBeUndefined()
+    } else {
+      expectTypeOf(bareTask?.payload).toEqualTypeOf<string | undefined>()
+      if (bareTask?.status === 'failed') expectTypeOf(bareTask.payload).toBeString()
+    }
+    const eitherTask = await izta.get(either, id)
+    if (eitherTask?.status === 'finished')
+      expectTypeOf(eitherTask.payload).toEqualTypeOf<string | undefined>()
+    const kept = await izta.get(divide, id)
+    if (kept?.status === 'finished')
+      expectTypeOf(kept.payload).toEqualTypeOf<{ numerator: number; denominator: number }>()
+    const implemented = implementJob(
+      defineJob({ id: 'c', payload: z.string(), retention: { finishedDays: 'none' } }),
+      () => 1,
+    )
+    const implementedTask = await izta.get(implemented, id)
+    if (implementedTask?.status === 'finished') expectTypeOf(implementedTask.payload).toBeUndefined()
+    // @ts-expect-error -- nothing is kept by 'none' alone
+    defineJob({ id: 'a', retention: { finishedDays: 'all' } })
+    // @ts-expect-error -- one spelling only
+    defineJob({ id: 'a', retention: { finished: 'none' } })
   })
 
   test('has ended when it was waited for', async () => {

@@ -130,7 +130,7 @@ describe('a job', () => {
 
   test('takes options that may be undefined, and no unknown ones', () => {
     const queue = process.env['QUEUE']
-    defineJob({ id: 'a', name: queue, queue, priority: undefined, retention: { finished: undefined } })
+    defineJob({ id: 'a', name: queue, queue, priority: undefined, retention: { finishedDays: undefined } })
     defineJob({ id: 'a', backoff: { jitter: undefined, maxSeconds: undefined }, payload: undefined })
     void izta.enqueue(sweep, undefined, { queue, delaySeconds: undefined, runAt: undefined })
     // @ts-expect-error -- unknown option

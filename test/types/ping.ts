@@ -7,7 +7,5 @@ import { pong } from './pong.ts'
 export const ping = defineJob({
   id: 'ping',
   payload: z.object({ left: z.number() }),
-  run({ left }, ctx) {
-    if (left > 0) ctx.enqueue(pong, { left: left - 1 })
-  },
+  run: ({ left }, ctx) => (left > 0 ? ctx.enqueue(pong, { left: left - 1 }) : undefined),
 })

@@ -7,7 +7,5 @@ import { ping } from './ping.ts'
 export const pong = defineJob({
   id: 'pong',
   payload: z.object({ left: z.number() }),
-  run({ left }, ctx) {
-    if (left > 0) ctx.enqueue(ping, { left: left - 1 })
-  },
+  run: ({ left }, ctx) => (left > 0 ? ctx.enqueue(ping, { left: left - 1 }) : undefined),
 })
