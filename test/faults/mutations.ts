@@ -110,8 +110,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'schedules-forgotten',
     file: 'src/store/slots.ts',
-    from: 'where not paused and plan_at <= izta.now() and name > $2::text',
-    to: "where not paused and plan_at <= izta.now() - interval '1 hour' and name > $2::text",
+    from: 'or (plan_at <= izta.now() and',
+    to: "or (plan_at <= izta.now() - interval '1 hour' and",
     kinds: ['schedulers-at-once', 'trigger-twice'],
   },
   {
