@@ -54,6 +54,11 @@ export interface IztaEvents {
   /** A call of the database has been answered, or has failed. */
   'statement.completed': { readonly durationMs: number; readonly succeeded: boolean }
   'turn.completed': { readonly claimed: number; readonly settled: number; readonly durationMs: number }
+  /**
+   * A handler of this process's `startRunner` became stuck, or a stuck one has ended. `stuck` of its `concurrency` places
+   * are taken by handlers that ignore their signals; `healthy` when there is none.
+   */
+  'runner.health': { readonly healthy: boolean; readonly stuck: number; readonly concurrency: number }
   'wake.sent': { readonly queue: string }
   'wake.failed': { readonly queue: string; readonly message: string }
   /**

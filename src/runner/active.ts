@@ -1,4 +1,5 @@
-// The active tasks of a run: starts their handlers, alone where need be, and abandons those that ignore their signals.
+// The active tasks of a run: starts their handlers, lost ones without others, and abandons those that ignore their
+// signals.
 import type { ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import type { Job } from '../job/job.ts'
@@ -6,7 +7,7 @@ import type { ClaimedTask } from '../store/turn.ts'
 import { execute, type Execution } from './attempt.ts'
 import type { Capacity } from './capacity.ts'
 import type { Deadline } from './deadline.ts'
-import { decide, skipOverlap } from './decide.ts'
+import { decide, skipOverlap, type Decision } from './decide.ts'
 import { failed, settle, type Ended } from './outcome.ts'
 import type { Report } from './report.ts'
 import { timeoutFailure, type StopReason } from './stop-reason.ts'
@@ -22,6 +23,11 @@ export interface ActiveTasksOptions {
   readonly onStuck: (task: ClaimedTask) => void
 }
 
+interface Startable {
+  readonly task: ClaimedTask
+  readonly job: Job
+}
+
 export class ActiveTasks {
   readonly #options: ActiveTasksOptions
   /** Handlers at work, by task; without those that were abandoned. */
@@ -32,9 +38,9 @@ export class ActiveTasks {
   readonly #abandoned = new Set<string>()
   /** Cancels the grace time of tasks that have exceeded their timeout. */
   readonly #graces = new Map<string, () => void>()
-  /** A lost task that waits until it may run alone. */
-  #waiting: { readonly task: ClaimedTask; readonly job: Job } | undefined
-  /** Set by a lost task: one claim at a time, until one brings a task that was not lost. */
+  /** Lost tasks that wait until no other task runs. */
+  #waiting: readonly Startable[] = []
+  /** Set by a task that runs alone: claims one task at a time, until one comes that need not. */
   #isOneByOne = false
   /** Nothing starts any more. */
   #isClosed = false
@@ -45,7 +51,7 @@ export class ActiveTasks {
 
   /** Nothing is left to run or to decide; abandoned handlers do not count. */
   get isEmpty(): boolean {
-    return this.#executions.size + this.#starting.size === 0 && this.#waiting === undefined
+    return this.#executions.size + this.#starting.size + this.#waiting.length === 0
   }
 
   get hasRunning(): boolean {
@@ -59,7 +65,7 @@ export class ActiveTasks {
 
   /** Ids of all tasks that the lease may hold for this run. */
   heldIds(): string[] {
-    const waiting = this.#waiting === undefined ? [] : [this.#waiting.task.id]
+    const waiting = idsOf(this.#waiting)
     return [...this.#executions.keys(), ...this.#starting, ...this.#abandoned, ...waiting]
   }
 
@@ -70,37 +76,41 @@ export class ActiveTasks {
 
   /** How many more tasks may be claimed. */
   free(): number {
-    if (this.#isClosed || this.#waiting !== undefined) return 0
+    if (this.#isClosed || this.#waiting.length > 0) return 0
     return Math.min(this.#options.capacity.free(), this.#isOneByOne ? 1 : Infinity)
   }
 
   /** Starts tasks that were claimed, or hands them back. */
   receive(claimed: readonly ClaimedTask[]): void {
     const { config, capacity } = this.#options
-    if (claimed.some((task) => task.losses === 0)) this.#isOneByOne = false
     const decided = claimed.map((task) => ({ task, decision: decide(task, config, capacity.running) }))
-    const alone = decided.find(({ decision }) => decision.kind === 'run-alone')?.task
+    const group = lostGroupOf(decided)
+    const kinds = new Set(decided.map(({ decision }) => decision.kind))
+    if (kinds.has('run') || kinds.has('run-with-lost')) this.#isOneByOne = false
+    if (group?.isAlone === true) this.#isOneByOne = true
+    const waiting: Startable[] = []
     for (const { task, decision } of decided) {
       if (decision.kind === 'settle') this.#end(decision.ended)
-      else if (!this.#mayStart() || this.#waiting !== undefined || capacity.free() === 0) {
+      else if (!this.#mayStart() || this.#waiting.length > 0 || capacity.free() === 0) {
         this.#handBack(task, decision.job)
-      } else if (alone === undefined) this.#start(task, decision.job)
-      else if (task === alone) this.#waitToRunAlone(task, decision.job)
-      // A lost task that kills the process again must not take this one with it.
+      } else if (group === undefined) this.#start(task, decision.job)
+      else if (group.tasks.has(task)) waiting.push({ task, job: decision.job })
+      // Lost tasks that kill the process again must not take this one with them.
       else this.#handBack(task, decision.job)
     }
+    if (waiting.length > 0) this.#waitForOthers(waiting)
   }
 
-  /** Starts the task that waits to run alone, if no other task runs. Call it when all outcomes have been settled. */
-  startAlone(): void {
-    if (this.#waiting === undefined) return
+  /** Starts the lost tasks that wait, if no other task runs. Call it when all outcomes have been settled. */
+  startWaiting(): void {
+    if (this.#waiting.length === 0) return
     const { capacity, config, deadline } = this.#options
-    const { task, job } = this.#waiting
-    const fits = config.clock.now() + job.timeoutSeconds * 1000 <= deadline.stopAtMs
-    if (!this.#mayStart() || !fits) return this.#stopWaiting()
-    if (!capacity.requestExclusive(task.id)) return
-    this.#waiting = undefined
-    this.#start(task, job)
+    const leftMs = this.#mayStart() ? deadline.stopAtMs - config.clock.now() : 0
+    this.#stopWaiting(({ job }) => job.timeoutSeconds * 1000 > leftMs)
+    const waiting = this.#waiting
+    if (waiting.length === 0 || !capacity.requestExclusive(idsOf(waiting))) return
+    this.#waiting = []
+    for (const { task, job } of waiting) this.#start(task, job)
   }
 
   /** Starts nothing more: tasks that have not started are handed back. */
@@ -132,18 +142,19 @@ export class ActiveTasks {
     this.#end(settle(task, job, 'release'))
   }
 
-  #waitToRunAlone(task: ClaimedTask, job: Job): void {
-    this.#isOneByOne = true
-    this.#waiting = { task, job }
-    this.#options.capacity.requestExclusive(task.id)
+  #waitForOthers(waiting: readonly Startable[]): void {
+    this.#waiting = waiting
+    this.#options.capacity.requestExclusive(idsOf(waiting))
   }
 
-  #stopWaiting(): void {
-    if (this.#waiting === undefined) return
-    const { task, job } = this.#waiting
-    this.#waiting = undefined
-    this.#options.capacity.release(task.id)
-    this.#handBack(task, job)
+  /** Hands back the waiting tasks that match. */
+  #stopWaiting(matches: (one: Startable) => boolean = () => true): void {
+    const stopped = this.#waiting.filter(matches)
+    this.#waiting = this.#waiting.filter((one) => !matches(one))
+    for (const { task, job } of stopped) {
+      this.#options.capacity.release(task.id)
+      this.#handBack(task, job)
+    }
   }
 
   #start(task: ClaimedTask, job: Job): void {
@@ -167,9 +178,11 @@ export class ActiveTasks {
     this.#executions.set(task.id, execution)
     void execution.ended.then((ended) => {
       this.#cancelGrace(task.id)
-      capacity.release(task.id)
       // An abandoned task has its outcome already, or keeps its lease.
-      if (this.#executions.delete(task.id)) this.#end(ended, config.clock.now() - execution.startedAtMs)
+      const isAbandoned = !this.#executions.delete(task.id)
+      if (isAbandoned) report.unstuck(task)
+      capacity.release(task.id)
+      if (!isAbandoned) this.#end(ended, config.clock.now() - execution.startedAtMs)
     })
   }
 
@@ -179,7 +192,7 @@ export class ActiveTasks {
       this.#graces.delete(task.id)
       if (!this.#executions.has(task.id)) return
       this.#abandonOne(execution)
-      // The next attempt starts when this process is surely gone: not before its lease has ended.
+      // The next attempt must not start next to this handler: it waits until the lease has ended, and longer in this process.
       this.#end(failed(task, job, timeoutFailure, 'retry-after-lease'))
     })
     this.#graces.set(task.id, cancel)
@@ -194,6 +207,20 @@ export class ActiveTasks {
     this.#executions.delete(task.id)
     this.#abandoned.add(task.id)
     this.#options.report.stuck(task)
+    this.#options.capacity.abandon(task.id)
     this.#options.onStuck(task)
   }
+}
+
+const idsOf = (tasks: readonly Startable[]) => tasks.map(({ task }) => task.id)
+
+/** The lost tasks of a claim that run next, without others: the first one, and all that may run next to it. */
+function lostGroupOf(
+  decided: readonly { readonly task: ClaimedTask; readonly decision: Decision }[],
+): { readonly tasks: ReadonlySet<ClaimedTask>; readonly isAlone: boolean } | undefined {
+  const first = decided.find(({ decision: { kind } }) => kind === 'run-alone' || kind === 'run-with-lost')
+  if (first === undefined) return undefined
+  if (first.decision.kind === 'run-alone') return { tasks: new Set([first.task]), isAlone: true }
+  const together = decided.filter(({ decision: { kind } }) => kind === 'run-with-lost')
+  return { tasks: new Set(together.map(({ task }) => task)), isAlone: false }
 }

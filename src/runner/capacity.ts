@@ -1,29 +1,36 @@
-// How many handlers run at once in this process, and the right of one task to run alone.
+// How many handlers run at once in this process, and the right of some tasks to run without others.
 
 /** Shared by all runs of a process, because terms overlap. */
 export class Capacity {
   readonly limit: number
-  /** Ids of the tasks whose handlers run, those that ignore their signals included. */
+  /** Ids of the tasks whose handlers run, stuck ones included. */
   readonly #running = new Set<string>()
+  /** Ids of the tasks whose handlers ignored their signals. Each takes a place until it ends. */
+  readonly #stuck = new Set<string>()
+  /** Ids of the tasks that run without others, or wait until they may. Empty for none. */
+  readonly #exclusive = new Set<string>()
   readonly #listeners = new Set<() => void>()
-  /** The task that runs alone, or waits until it may. */
-  #exclusive: string | undefined
 
   constructor(limit: number) {
     this.limit = limit
   }
 
   /**
-   * Ids of the tasks whose handlers run here. Handlers that ignore their signals stay in it after their run has ended:
-   * only the end of the process stops them.
+   * Ids of the tasks whose handlers run here. Stuck ones stay in it after their run has ended: only their own end, or
+   * that of the process, stops them.
    */
   get running(): ReadonlySet<string> {
     return this.#running
   }
 
-  /** How many more handlers may start: 0 while a task runs alone, or waits until it may. */
+  /** Ids of the tasks whose handlers ignored their signals and still run. */
+  get stuck(): ReadonlySet<string> {
+    return this.#stuck
+  }
+
+  /** How many more handlers may start: 0 while tasks run without others, or wait until they may. */
   free(): number {
-    return this.#exclusive === undefined ? Math.max(0, this.limit - this.#running.size) : 0
+    return this.#exclusive.size === 0 ? Math.max(0, this.limit - this.#running.size) : 0
   }
 
   acquire(taskId: string): void {
@@ -32,19 +39,35 @@ export class Capacity {
 
   release(taskId: string): void {
     this.#running.delete(taskId)
-    if (this.#exclusive === taskId) this.#exclusive = undefined
-    for (const listener of this.#listeners) listener()
+    this.#stuck.delete(taskId)
+    this.#exclusive.delete(taskId)
+    this.#notify()
   }
 
-  /** Lets no other task start until `release`. True once no other task runs. */
-  requestExclusive(taskId: string): boolean {
-    this.#exclusive ??= taskId
-    return this.#exclusive === taskId && this.#running.size === 0
+  /** The handler ignores its signal. It keeps its place, and other tasks no longer wait for it to run without others. */
+  abandon(taskId: string): void {
+    this.#stuck.add(taskId)
+    this.#exclusive.delete(taskId)
+    this.#notify()
   }
 
-  /** Calls back after each `release`; returns what ends that. */
-  onFree(callback: () => void): () => void {
+  /**
+   * Lets no other task start until all of these are released. True once no other task runs. A stuck handler does not
+   * count: it holds nothing any more that could be lost with the process.
+   */
+  requestExclusive(taskIds: readonly string[]): boolean {
+    if (this.#exclusive.size === 0) for (const id of taskIds) this.#exclusive.add(id)
+    if (!taskIds.every((id) => this.#exclusive.has(id))) return false
+    return this.#running.size === this.#stuck.size
+  }
+
+  /** Calls back when a task may start that could not before, and when handlers become stuck; returns what ends that. */
+  onChange(callback: () => void): () => void {
     this.#listeners.add(callback)
     return () => this.#listeners.delete(callback)
+  }
+
+  #notify(): void {
+    for (const listener of this.#listeners) listener()
   }
 }

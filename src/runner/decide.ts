@@ -1,4 +1,4 @@
-// What becomes of a claimed task: it runs, runs alone, or is settled without a run.
+// What becomes of a claimed task: it runs, with others or not, or is settled without a run.
 import type { ResolvedConfig } from '../config.ts'
 import { runStatement } from '../db/run.ts'
 import { defaults } from '../defaults.ts'
@@ -9,9 +9,14 @@ import type { ClaimedTask } from '../store/turn.ts'
 import { logFacts } from './facts.ts'
 import { dropped, errorBody, settle, type Ended } from './outcome.ts'
 
+/** A task whose process died this often runs alone. */
+const lossesToRunAlone = 2
+
 export type Decision =
   | { readonly kind: 'run'; readonly job: Job }
-  /** Its process died before: no other task may run next to it, or would be lost with it again. */
+  /** Its process died once: only others that were lost once may run next to it, or would be lost with it. */
+  | { readonly kind: 'run-with-lost'; readonly job: Job }
+  /** Its process died more often, or one more loss would fail it: no other task may run next to it. */
   | { readonly kind: 'run-alone'; readonly job: Job }
   | { readonly kind: 'settle'; readonly ended: Ended }
 
@@ -19,15 +24,19 @@ export type Decision =
 export function decide(task: ClaimedTask, config: ResolvedConfig, running: ReadonlySet<string>): Decision {
   const job = config.jobs.get(task.job)
   if (task.cancel) return { kind: 'settle', ended: settle(task, job, 'cancel') }
-  if (task.losses >= (job?.maxLosses ?? defaults.maxLosses)) {
-    const message = `The process that ran the task died ${task.losses} times: it may run out of memory, end the process or block it past the deadline.`
+  const { losses } = task
+  const maxLosses = job?.maxLosses ?? defaults.maxLosses
+  if (losses >= maxLosses) {
+    const message = `The process that ran the task died ${losses} times: it may run out of memory, end the process or block it past the deadline.`
     return { kind: 'settle', ended: dropped(task, job, { code: 'lost', class: 'LostError', message }) }
   }
   // Two copies of a handler at once would be worse than a wait for the one that ignores its signal.
   if (running.has(task.id) || job === undefined || !isImplemented(job)) {
     return { kind: 'settle', ended: settle(task, job, 'defer', { delayMs: deferMs(task) }) }
   }
-  return { kind: task.losses > 0 ? 'run-alone' : 'run', job }
+  if (losses === 0) return { kind: 'run', job }
+  const isAlone = losses >= lossesToRunAlone || losses === maxLosses - 1
+  return { kind: isAlone ? 'run-alone' : 'run-with-lost', job }
 }
 
 function deferMs(task: ClaimedTask): number {

@@ -15,7 +15,7 @@ export interface RunSummary {
   /** Tasks returned to the queue, including those deferred because no handler is here. */
   readonly released: number
   readonly cancelled: number
-  /** Ids of tasks whose handlers ignore their signals: the process must end. */
+  /** Ids of tasks whose handlers ignore their signals. On Lambda the process ends, on a server each takes a place. */
   readonly stuck: readonly string[]
   /** Whether due work may be left. */
   readonly more: boolean
@@ -73,8 +73,12 @@ export class Report {
 
   stuck(task: ClaimedTask): void {
     const { events, log } = this.#config
-    log.error('a handler ignores its signal: the process must end', logFacts(task))
+    log.error('a handler ignores its signal: it takes a place of the process until it ends', logFacts(task))
     events.emit('task.stuck', eventFacts(task))
+  }
+
+  unstuck(task: ClaimedTask): void {
+    this.#config.log.warn('a handler has ended that had ignored its signal', logFacts(task))
   }
 
   turn(result: TurnResult): void {

@@ -71,7 +71,7 @@ class RunnerLoop implements Run {
   }
 
   #createActive(): ActiveTasks {
-    const { config, capacity, deadline, onStuck } = this.#options
+    const { config, capacity, deadline, onStuck, whenIdle } = this.#options
     return new ActiveTasks({
       config,
       capacity,
@@ -83,7 +83,8 @@ class RunnerLoop implements Run {
         this.#change.notify()
       },
       onStuck: (task) => {
-        this.drain()
+        // Of a frozen process the handler would go on when that thaws, so it has to end. A server goes on without it.
+        if (whenIdle !== 'stay') this.drain()
         onStuck?.(task)
       },
     })
@@ -121,7 +122,7 @@ class RunnerLoop implements Run {
       clock.after(deadline.claimUntilMs - clock.now(), () => this.#stopClaiming()),
       clock.after(deadline.stopAtMs - clock.now(), () => this.stopRunning('deadline')),
       clock.after(deadline.leaveAtMs - clock.now(), () => this.leave()),
-      capacity.onFree(() => this.#change.notify()),
+      capacity.onChange(() => this.#change.notify()),
     ]
     try {
       await this.#work()
@@ -139,7 +140,7 @@ class RunnerLoop implements Run {
     while (!this.#leaving.signal.aborted) {
       this.#keyedLane.send()
       this.#inFlight.throwIfFatal()
-      if (this.#isSettled() && this.#inFlight.count === 0) this.#active.startAlone()
+      if (this.#isSettled() && this.#inFlight.count === 0) this.#active.startWaiting()
       const step = nextStep(this.#state())
       if (step.kind === 'leave') return
       if (step.kind === 'turn') this.#startTurn(step.limit, step.watches)

@@ -31,17 +31,32 @@ export interface RunnerOptions {
    */
   termSeconds?: number | undefined
   /**
-   * Called when a handler ignores its signal past the grace time. The runner claims nothing more then: stop the
-   * process and start it anew, since JavaScript cannot end the handler.
+   * Called when a handler ignores its signal past the grace time. JavaScript cannot end the handler: it takes one of the
+   * `concurrency` places until it ends, and the runner goes on with the others.
    * @default an error is logged
    */
   onStuck?: ((task: { readonly id: string; readonly job: string }) => void) | undefined
-  /** Ends the process with code 1 when a handler is stuck and everything else has been settled. @default false */
+  /**
+   * When a handler is stuck, claims nothing more, and ends the process with code 1 when everything else has been settled.
+   * For a process that does nothing else, under a supervisor that starts it again.
+   * @default false
+   */
   exitWhenStuck?: boolean | undefined
 }
 
 /** A runner in this process. */
 export interface Runner {
+  /**
+   * False while a handler of this runner ignores its signal and still runs. It takes one of the `concurrency` places, and
+   * the runner goes on with the others; it is true again when the handler has ended. Each change is an event,
+   * `runner.health`. A supervisor may start the process again at a good moment; nothing is lost without it.
+   *
+   * @example
+   * ```ts
+   * app.get('/ready', (_, response) => response.status(runner.healthy ? 200 : 503).end())
+   * ```
+   */
+  readonly healthy: boolean
   /**
    * Claims nothing more, waits up to `timeoutSeconds` for what runs, then aborts it; what stops is handed back.
    * @param options timeoutSeconds from 0 to 86,400, default 30
@@ -97,8 +112,10 @@ class ServerRunner implements Runner {
   readonly #timers = new Set<() => void>()
   readonly #unsubscribe: () => void
   readonly #stopListening: () => Promise<void>
-  /** A handler ignores its signal: no term starts any more. */
-  #isStuck = false
+  /** A handler is stuck, and the process ends when everything else has been settled. */
+  #isExiting = false
+  /** How many handlers were stuck when `runner.health` was last sent. */
+  #stuckTold = 0
   #isStopping = false
   /** The tick of the scheduler that runs. */
   #ticking: Promise<void> | undefined
@@ -115,6 +132,7 @@ class ServerRunner implements Runner {
     this.#options = options
     warnOfMissingHandlers(config)
     this.#capacity = new Capacity(options.concurrency)
+    this.#capacity.onChange(() => this.#tellHealth())
     this.#termSeconds = Math.max(
       options.termSeconds,
       2 * (longestTimeout(config.jobs.values())?.timeoutSeconds ?? 0),
@@ -132,13 +150,17 @@ class ServerRunner implements Runner {
     this.#after(options.pollSeconds * 1000, () => this.#poll())
   }
 
+  get healthy(): boolean {
+    return this.#capacity.stuck.size === 0
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop()
   }
 
   /** A term that has too little time left to claim drains while the next one works. */
   #startTerm(): void {
-    if (this.#isStuck) return
+    if (this.#isExiting) return
     const { clock, jobs } = this.#config
     const deadline = deadlineAfter(clock, this.#termSeconds * 1000, jobs.values())
     const run = startRun({
@@ -161,18 +183,31 @@ class ServerRunner implements Runner {
       })
       .finally(() => {
         this.#runs.delete(run)
-        if (this.#isStuck && this.#runs.size === 0 && this.#options.exitWhenStuck) process.exit(1)
+        if (this.#isExiting && this.#runs.size === 0) process.exit(1)
       })
   }
 
   #reportStuck(task: ClaimedTask): void {
-    this.#isStuck = true
-    for (const run of this.#runs) run.drain()
+    if (this.#options.exitWhenStuck) {
+      this.#isExiting = true
+      for (const run of this.#runs) run.drain()
+    }
     try {
       this.#options.onStuck?.({ id: task.id, job: task.job })
     } catch (error) {
       this.#config.log.error('onStuck threw', { error: readableMessage(error) })
     }
+  }
+
+  #tellHealth(): void {
+    const stuck = this.#capacity.stuck.size
+    if (stuck === this.#stuckTold) return
+    this.#stuckTold = stuck
+    this.#config.events.emit('runner.health', {
+      healthy: this.healthy,
+      stuck,
+      concurrency: this.#capacity.limit,
+    })
   }
 
   /** Calls back after `ms` unless the runner stops first; returns what takes that back. */

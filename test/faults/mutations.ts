@@ -61,15 +61,15 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'no-cap-of-losses',
     file: 'src/runner/decide.ts',
-    from: 'task.losses >= (job?.maxLosses ?? defaults.maxLosses)',
-    to: 'task.losses >= 99',
+    from: 'if (losses >= maxLosses)',
+    to: 'if (losses >= 99)',
     kinds: ['poison', 'trigger-twice'],
   },
   {
     name: 'lost-tasks-run-beside-others',
     file: 'src/runner/decide.ts',
-    from: "task.losses > 0 ? 'run-alone' : 'run'",
-    to: "'run'",
+    from: "if (losses === 0) return { kind: 'run', job }",
+    to: "if (losses < 3) return { kind: 'run', job }",
     kinds: ['kill-in-task', 'kill', 'poison'],
   },
   {

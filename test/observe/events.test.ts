@@ -38,6 +38,7 @@ const fields: Record<IztaEventName, object> = {
   'child.skipped': { taskId: taskFields.taskId, job: 'child', key: 'taken' },
   'statement.completed': { durationMs: number, succeeded: true },
   'turn.completed': { claimed: number, settled: number, durationMs: number },
+  'runner.health': { healthy: false, stuck: 1, concurrency: 10 },
   'wake.sent': { queue: 'default' },
   'wake.failed': { queue: 'default', message: 'no such function' },
   'schedule.planned': { tasks: number, dropped: number, lagMs: number },
@@ -146,7 +147,7 @@ test('a task whose handler obeys a stopping runner: released', async () => {
   expect(only('task.released')).toEqual(fields['task.released'])
 })
 
-test('a handler that ignores its signal: stuck', async () => {
+test('a handler that ignores its signal: stuck, and the health of its runner', async () => {
   const started = Promise.withResolvers<void>()
   const freed = Promise.withResolvers<void>()
   const job = defineJob({
@@ -164,6 +165,7 @@ test('a handler that ignores its signal: stuck', async () => {
   await clock.advance({ seconds: 30 })
   await stopped
   expect(only('task.stuck')).toEqual(fields['task.stuck'])
+  expect(only('runner.health')).toEqual(fields['runner.health'])
   freed.resolve()
 })
 

@@ -51,7 +51,7 @@ const poisonous = `defineJob({
 const work = defineJob({ id: 'work', payload: z.string() })
 const izta = createIzta({ database, jobs: [work], clock, log })
 
-test('a task that kills its process fails with code lost; its 99 neighbours finish, none of them near the cap', async () => {
+test('a task that kills its process fails with code lost; the 99 that were lost with it finish', async () => {
   const payloads = Array.from({ length: 100 }, (_, n) => (n === 50 ? 'poison' : `good ${n}`))
   const tasks = await izta.enqueueMany(work, payloads)
   const endings: (string | number)[] = []
@@ -67,7 +67,7 @@ test('a task that kills its process fails with code lost; its 99 neighbours fini
   )
   expect(rows).toEqual([
     { status: 'failed', losses: 3, count: 1 },
-    { status: 'finished', losses: 1, count: 99 },
+    { status: 'finished', losses: 2, count: 99 },
   ])
   expect(await izta.get(work, tasks[50]?.id ?? '')).toMatchObject({
     status: 'failed',
@@ -85,7 +85,7 @@ const loseAll = (times: number) =>
     [times],
   )
 
-function observed(timeoutSeconds = 60) {
+function observed(timeoutSeconds = 60, maxLosses = 3) {
   const atOnce: number[] = []
   const gates: (() => void)[] = []
   let running = 0
@@ -93,6 +93,7 @@ function observed(timeoutSeconds = 60) {
     id: 'observed',
     payload: z.string(),
     timeoutSeconds,
+    maxLosses,
     async run(kind, ctx) {
       atOnce.push(++running)
       if (kind === 'waits') {
@@ -110,17 +111,59 @@ function observed(timeoutSeconds = 60) {
   return { job, atOnce, gates, izta: createIzta({ database, jobs: [job], clock, log }) }
 }
 
-test('tasks that were lost run one at a time, and tell their losses; attempts are not counted', async () => {
+test('tasks that were lost twice run one at a time, and tell their losses; attempts are not counted', async () => {
   const { job, atOnce, izta: own } = observed()
   await own.enqueueMany(job, ['a', 'b', 'c', 'd'])
-  await loseAll(1)
+  await loseAll(2)
   const lost: number[] = []
   own.on('task.lost', ({ losses }) => lost.push(losses))
   expect(await drain(own)).toMatchObject({ finished: 4 })
   expect(atOnce).toEqual([1, 1, 1, 1])
-  expect(new Set(lost)).toEqual(new Set([1]))
+  expect(new Set(lost)).toEqual(new Set([2]))
   const { rows } = await pool.query('select attempt, losses from izta.history')
-  expect(rows).toEqual(Array.from({ length: 4 }, () => ({ attempt: 1, losses: 1 })))
+  expect(rows).toEqual(Array.from({ length: 4 }, () => ({ attempt: 1, losses: 2 })))
+})
+
+test('tasks that were lost once run with each other, and with no other task', async () => {
+  const { job, atOnce, izta: own } = observed()
+  await own.enqueueMany(job, ['a', 'b', 'c', 'd'])
+  await loseAll(1)
+  await own.enqueueMany(job, ['e', 'f'])
+  const order: number[] = []
+  own.on('task.started', ({ taskId }) => order.push(lossesOf.get(taskId) ?? 0))
+  const { rows: tasks } = await pool.query('select id, claims from izta.task')
+  const lossesOf = new Map(tasks.map(({ id, claims }) => [id as string, claims as number]))
+  expect(await drain(own)).toMatchObject({ finished: 6, released: 2 })
+  expect(order).toEqual([1, 1, 1, 1, 0, 0])
+  expect(atOnce).toEqual([1, 2, 3, 4, 1, 2])
+})
+
+test.each([
+  ['lost once, when the next loss would fail it', 2, 1, [1, 1]],
+  ['lost twice, however many losses it may have', 9, 2, [1, 1]],
+  ['lost once, when more may follow', 3, 1, [1, 2]],
+])('a task %s: at once run %j', async (_, maxLosses, losses, expected) => {
+  const { job, atOnce, izta: own } = observed(60, maxLosses)
+  await own.enqueueMany(job, ['a', 'b'])
+  await loseAll(losses)
+  expect(await drain(own)).toMatchObject({ finished: 2 })
+  expect(atOnce).toEqual(expected)
+})
+
+test('a mass loss in a backlog costs hand-backs, not one run at a time', async () => {
+  const { job, atOnce, izta: own } = observed()
+  await own.enqueueMany(
+    job,
+    Array.from({ length: 400 }, (_one, n) => `${n}`),
+  )
+  // Every tenth, all over the backlog.
+  await pool.query(`
+    update izta.task set lease = gen_random_uuid(), claims = 1
+    where id in (select id from (select id, row_number() over (order by id) n from izta.task) t where n % 10 = 0)`)
+  expect(await drain(own, { concurrency: 100 })).toMatchObject({ finished: 400 })
+  expect(Math.max(...atOnce)).toBeGreaterThan(50)
+  // Ten in each of four claims.
+  expect(atOnce.filter((count) => count === 1).length).toBeLessThanOrEqual(10)
 })
 
 test.each(['before', 'after'])(

@@ -230,20 +230,75 @@ test('await using stops the runner', async () => {
   expect(await izta.counts({ since: new Date(0) })).toMatchObject({ default: { finished: 1 } })
 })
 
-test('a stuck handler is told to onStuck, and nothing more is claimed', async () => {
+test('a stuck handler costs one place until it ends: the runner goes on, over its terms, and tells', async () => {
   const { job, started, open } = gated({ obeys: false, timeoutSeconds: 60 })
-  const izta = createIzta({ database: clocked.database, jobs: [job, note], log, clock })
+  let atOnce = 0
+  let most = 0
+  const counted = defineJob({
+    id: 'counted',
+    async run() {
+      most = Math.max(most, ++atOnce)
+      await new Promise(setImmediate)
+      atOnce--
+    },
+  })
+  const izta = createIzta({ database: clocked.database, jobs: [job, counted], log, clock })
   const { id } = await izta.enqueue(job)
   const told = Promise.withResolvers<unknown>()
-  const runner = startRunner(izta, { onStuck: told.resolve })
+  const health: unknown[] = []
+  izta.on('runner.health', (event) => health.push(event))
+  const runner = startRunner(izta, { concurrency: 3, onStuck: told.resolve })
   await started(1)
+  expect(runner.healthy).toBe(true)
   await clock.advance({ seconds: 65 })
   expect(await told.promise).toEqual({ id, job: 'gated' })
-  await izta.enqueue(note, 1)
-  await clock.advance({ minutes: 20 })
-  await runner.stop()
-  expect(await izta.counts()).toMatchObject({ default: { pending: 1, failing: 1 } })
+  expect(runner.healthy).toBe(false)
+
+  const runSix = async () => {
+    most = 0
+    let left = 6
+    const ended = Promise.withResolvers<void>()
+    const off = izta.on('task.finished', () => --left === 0 && ended.resolve())
+    await izta.enqueueMany(Array.from({ length: 6 }, () => [counted] as const))
+    await ended.promise
+    off()
+    return most
+  }
+  expect(await runSix()).toBe(2)
+  await clock.advance({ minutes: 13 })
+  expect(await runSix()).toBe(2)
+
   open()
+  await new Promise(setImmediate)
+  expect(runner.healthy).toBe(true)
+  expect(await runSix()).toBe(3)
+  expect(health).toEqual([
+    { healthy: false, stuck: 1, concurrency: 3 },
+    { healthy: true, stuck: 0, concurrency: 3 },
+  ])
+  await runner.stop()
+})
+
+test('lost tasks do not wait for a stuck handler to end', async () => {
+  const { job, started, open } = gated({ obeys: false, timeoutSeconds: 60 })
+  const izta = createIzta({ database: clocked.database, jobs: [job, note], log, clock })
+  await izta.enqueue(job)
+  const stuck = Promise.withResolvers<unknown>()
+  const runner = startRunner(izta, { onStuck: stuck.resolve })
+  await started(1)
+  await clock.advance({ seconds: 65 })
+  await stuck.promise
+  const finished = new Promise<void>((resolve) => void izta.on('task.finished', () => resolve()))
+  const { id } = await izta.enqueue(note, 1, { delaySeconds: 1 })
+  await clocked.pool.query(
+    'update izta.task set lease = gen_random_uuid(), claims = 2, losses = 1 where id = $1',
+    [id],
+  )
+  await clock.advance({ seconds: 4 })
+  await finished
+  expect(await izta.get(note, id)).toMatchObject({ status: 'finished', losses: 2 })
+  open()
+  await runner.stop()
 })
 
 test('an onStuck that throws does not keep the failed attempt from being settled', async () => {
