@@ -85,6 +85,13 @@ const loseAll = (times: number) =>
     [times],
   )
 
+/** The same for one task, which no claim can have taken before: it was not due. */
+const loseOne = ({ id }: { id: string }) =>
+  pool.query(
+    `update izta.task set lease = gen_random_uuid(), run_at = izta.now(), due_at = izta.now(), claims = 1 where id = $1`,
+    [id],
+  )
+
 function observed(timeoutSeconds = 60, maxLosses = 3) {
   const atOnce: number[] = []
   const gates: (() => void)[] = []
@@ -196,10 +203,7 @@ test('a lost task waits until the process is empty, and nothing more is claimed 
   await own.enqueue(job, 'waits')
   run.recheck()
   await first.promise
-  await own.enqueue(job, 'lost')
-  await pool.query(
-    `update izta.task set lease = gen_random_uuid(), run_at = izta.now(), claims = 1 where lease is null`,
-  )
+  await loseOne(await own.enqueue(job, 'lost', { delaySeconds: 3600 }))
   const held = new Promise<void>((resolve) => void own.on('task.lost', () => resolve()))
   run.recheck()
   await held
@@ -224,10 +228,7 @@ test('a lost task that waits is handed back, without another loss, when the run 
   await own.enqueue(job, 'waits')
   run.recheck()
   await first.promise
-  await own.enqueue(job, 'lost')
-  await pool.query(
-    `update izta.task set lease = gen_random_uuid(), run_at = izta.now(), claims = 1 where lease is null`,
-  )
+  await loseOne(await own.enqueue(job, 'lost', { delaySeconds: 3600 }))
   const held = new Promise<void>((resolve) => void own.on('task.lost', () => resolve()))
   run.recheck()
   await held
