@@ -28,6 +28,7 @@ export interface Comparison {
 /** Counts are the same on every machine. All else is compared by its ratio to a run of the same time. */
 const counts = new Set([
   'buffers',
+  'buffers/settle',
   'bytes on disk/task',
   'dead rows/task',
   'kB',

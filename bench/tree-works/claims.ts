@@ -41,8 +41,9 @@ export interface StageResult {
   readonly claimMicros: number[]
   /** Shared buffers that its statements touched. */
   readonly claimBuffers: number[]
-  /** Of the database, from the end of the handlers to the end of the invocation: the settle and what follows it. */
+  /** From the end of the handlers to the end of the invocation: the settle and what follows it. */
   readonly settleMicros: number[]
+  readonly settleBuffers: number[]
 }
 
 export interface ClaimsResult {
@@ -97,6 +98,7 @@ export const claims: TreeWork<ClaimsOptions, ClaimsResult> = async (tree, watche
     result.claimMicros.push(micros - microsBefore)
     result.claimBuffers.push(buffers - buffersBefore)
     result.settleMicros.push((await readMicros()) - micros)
+    result.settleBuffers.push((await readBuffers(watcher)) - buffers)
   }
 
   const unused: StageResult = emptyResult()
@@ -123,6 +125,7 @@ const emptyResult = (): StageResult => ({
   claimMicros: [],
   claimBuffers: [],
   settleMicros: [],
+  settleBuffers: [],
 })
 
 /** Handlers that start one by one and end together. */
@@ -173,7 +176,10 @@ async function addRows(
   if (future > 0) await addTask()
   await copyRows(watcher, 'task', future, futureTasks)
   await copyRows(watcher, 'history', history, { id: 'uuidv7()' })
-  await copyRows(watcher, 'queue', idleQueues, { name: `'idle-' || n || '-' || md5(random()::text)` })
+  await copyRows(watcher, 'queue', idleQueues, {
+    name: `'idle-' || n || '-' || md5(random()::text)`,
+    woken_at: `'-infinity'`,
+  })
 }
 
 async function readBuffers(watcher: Client): Promise<number> {

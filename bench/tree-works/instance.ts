@@ -52,10 +52,10 @@ function countStatements(
   const failures: string[] = []
   return {
     ...database,
-    async query(statement) {
+    async query(statement, options) {
       const startedAt = performance.now()
       try {
-        return await database.query(statement)
+        return await database.query(statement, options)
       } catch (error) {
         failures.push(error instanceof Error ? error.message : String(error))
         throw error
