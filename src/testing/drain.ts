@@ -2,6 +2,7 @@
 import * as z from 'zod/mini'
 import { configOf, type Configured } from '../config.ts'
 import { defaults } from '../defaults.ts'
+import { IztaError } from '../errors.ts'
 import { checkOptions, intFrom, nameSchema } from '../options.ts'
 import { deadlineAfter, longestTimeout } from '../runner/deadline.ts'
 import { Capacity } from '../runner/capacity.ts'
@@ -26,10 +27,11 @@ const drainOptions = z.strictObject({
 })
 
 /**
- * Runs every due task, and those they enqueue, until nothing is due. Tasks of the future, retries after a delay
- * included, stay: move the clock and drain again.
+ * Runs every due task, and those they enqueue, until nothing is due, however long that takes. Tasks of the future,
+ * retries after a delay included, stay: move the clock and drain again.
  *
  * @throws {OptionError} when an option is unknown or out of its range.
+ * @throws {IztaError} `drain-stuck` when handlers ignore their signals, so that work is left.
  *
  * @example
  * ```ts
@@ -42,7 +44,36 @@ export async function drain(izta: Configured, options: DrainOptions = {}): Promi
   const { queues, concurrency, schedules } = checkOptions('drain', drainOptions, options)
   if (schedules) await tick(config)
   const longestSeconds = longestTimeout(config.jobs.values())?.timeoutSeconds ?? 0
-  const deadline = deadlineAfter(config.clock, (2 * longestSeconds + 60) * 1000, config.jobs.values())
   const capacity = new Capacity(concurrency)
-  return startRun({ config, queues, capacity, deadline, whenIdle: 'leave-quietly', hops: 0 }).done
+  let summary: RunSummary | undefined
+  do {
+    const deadline = deadlineAfter(config.clock, (2 * longestSeconds + 60) * 1000, config.jobs.values())
+    const run = startRun({ config, queues, capacity, deadline, whenIdle: 'leave-quietly', hops: 0 })
+    summary = added(summary, await run.done)
+    refuseStuck(summary)
+  } while (summary.more)
+  return summary
+}
+
+/** Both runs as one. */
+function added(before: RunSummary | undefined, run: RunSummary): RunSummary {
+  if (before === undefined) return run
+  return {
+    claimed: before.claimed + run.claimed,
+    finished: before.finished + run.finished,
+    failed: before.failed + run.failed,
+    retried: before.retried + run.retried,
+    released: before.released + run.released,
+    cancelled: before.cancelled + run.cancelled,
+    stuck: run.stuck,
+    more: run.more,
+  }
+}
+
+function refuseStuck({ stuck }: RunSummary): void {
+  if (stuck.length === 0) return
+  throw new IztaError(
+    'drain-stuck',
+    `drain: the handlers of tasks ${stuck.join(', ')} have not ended after their timeout and signal, so work is left: let them stop when ctx.signal aborts.`,
+  )
 }

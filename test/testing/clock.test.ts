@@ -1,7 +1,7 @@
 // The test clock: the database and Node move together.
 import { createIzta, defineJob } from 'izta'
 import { createTestClock, drain } from 'izta/testing'
-import { beforeEach, expect, test } from 'vitest'
+import { beforeEach, expect, test, vi } from 'vitest'
 import * as z from 'zod'
 import { testDatabase } from '../support/database.ts'
 
@@ -118,4 +118,28 @@ test('it moves the clock of a schema with another name', async () => {
   await clock.advance({ minutes: 1 })
   const { rows } = await pool.query('select other.now() as now')
   expect(rows[0].now).toEqual(new Date('2050-01-01T00:01:00Z'))
+})
+
+test('Date follows where fake timers are told each move, and stays real otherwise', async () => {
+  const seen: Date[] = []
+  const look = defineJob({ id: 'look', run: () => void seen.push(new Date()) })
+  const realMs = Date.now()
+  const plain = await createTestClock({ database })
+  const real = createIzta({ database, jobs: [look], clock: plain, log })
+  await real.enqueue(look)
+  await drain(real)
+  expect(Math.abs((seen[0]?.getTime() ?? 0) - realMs)).toBeLessThan(60_000)
+  vi.useFakeTimers({ toFake: ['Date'] })
+  try {
+    const clock = await createTestClock({ database, onMove: (date) => vi.setSystemTime(date) })
+    const faked = createIzta({ database, jobs: [look], clock, log })
+    await faked.enqueue(look)
+    await faked.enqueue(look, undefined, { delaySeconds: 3600 })
+    await drain(faked)
+    await clock.advance({ hours: 1 })
+    await drain(faked)
+    expect(seen.slice(1)).toEqual([new Date('2030-01-01T00:00:00Z'), new Date('2030-01-01T01:00:00Z')])
+  } finally {
+    vi.useRealTimers()
+  }
 })

@@ -118,3 +118,29 @@ test('unknown and impossible options are refused', async () => {
   await expect(drain(izta, { parallel: 2 } as never)).rejects.toThrow(OptionError)
   await expect(drain(izta, { concurrency: 0 })).rejects.toThrow(OptionError)
 })
+
+test('work that outlasts a run goes on in another, and the summary is of both', async () => {
+  const slow = defineJob({
+    id: 'slow',
+    timeoutSeconds: 60,
+    // Longer together than the 180 s that one run may take.
+    run: () => clock.advance({ seconds: 50 }),
+  })
+  const own = createIzta({ database, jobs: [slow], clock, log })
+  await own.enqueueMany(
+    slow,
+    Array.from({ length: 8 }, () => undefined),
+  )
+  expect(await drain(own, { concurrency: 1 })).toMatchObject({ finished: 8, stuck: [], more: false })
+})
+
+test('a handler that never ends is told, since its work is left', async () => {
+  const stuck = defineJob({ id: 'stuck', timeoutSeconds: 1, run: () => new Promise(() => {}) })
+  const other = await testDatabase()
+  const own = createIzta({ database: other.database, jobs: [stuck], log })
+  const { id } = await own.enqueue(stuck)
+  await expect(drain(own)).rejects.toMatchObject({
+    code: 'drain-stuck',
+    message: expect.stringContaining(id) as string,
+  })
+})
