@@ -3,9 +3,8 @@ import type { Context } from 'aws-lambda'
 import * as z from 'zod/mini'
 import { configOf, type Configured, type ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
-import { isImplemented } from '../job/job.ts'
 import { checkOptions, intFrom, nameSchema, numberFrom } from '../options.ts'
-import { deadlineAfter, type Deadline } from '../runner/deadline.ts'
+import { deadlineAfter, jobsOf, type Deadline } from '../runner/deadline.ts'
 import { lastLook } from '../runner/leave.ts'
 import { type RunSummary, warnOfMissingHandlers } from '../runner/report.ts'
 import { Capacity } from '../runner/capacity.ts'
@@ -85,7 +84,7 @@ const runnerHandlerOptions = z.strictObject({
  * A promise rejected outside a job's await is logged and blames no task.
  *
  * @throws {OptionError} when an option is unknown or out of its range.
- * @throws {DefinitionError} from the handler, when a job's timeout does not fit into the function's.
+ * @throws {DefinitionError} from the handler, when the timeout of a job of its queues does not fit into the function's.
  * @throws {DatabaseError} from the handler, when it holds no task and the database cannot be used.
  *
  * @example
@@ -120,7 +119,7 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
     const left = stillAtWork()
     if (left.length > 0) leaveProcess(left)
     if (left.length > 0 || stopped.signal.aborted) return { ...nothingDone, stuck: left }
-    const jobs = [...config.jobs.values()].filter(isImplemented)
+    const jobs = jobsOf(config.jobs.values(), queues)
     const deadline = deadlineAfter(clock, context.getRemainingTimeInMillis(), jobs)
     const hops = hopsOf(event) ?? 0
     let claimed = true

@@ -11,9 +11,8 @@ import { configOf, type IztaOptions } from '../config.ts'
 import type { Database } from '../db/database.ts'
 import { defaults } from '../defaults.ts'
 import { DefinitionError } from '../errors.ts'
-import { isImplemented } from '../job/job.ts'
 import { checkOptions, intFrom, nameSchema, numberFrom } from '../options.ts'
-import { deadlineAfter } from '../runner/deadline.ts'
+import { deadlineAfter, jobsOf } from '../runner/deadline.ts'
 import { anyQueue } from '../wake/wakes.ts'
 import { createAlarm } from './alarm.ts'
 import { createChildEnvironment, type ChildEnvironment } from './child.ts'
@@ -166,7 +165,7 @@ function createRunner({ name, izta, runner, databaseUrl, children }: RunnerSetup
   const { queues, concurrency, maxRunners, timeoutSeconds, entry } = runner
   const config = configOf(izta)
   // Tells at once, not with the first task, that a job does not fit.
-  deadlineAfter(config.clock, timeoutSeconds * 1000, [...config.jobs.values()].filter(isImplemented))
+  deadlineAfter(config.clock, timeoutSeconds * 1000, jobsOf(config.jobs.values(), queues))
   if (entry !== undefined && databaseUrl === undefined) {
     throw new DefinitionError(
       'startLocalStack: a runner with "entry" is a process of its own: pass the database as a connection string, or none.',

@@ -37,7 +37,7 @@ export interface IztaEvents {
   }
   /** Handed back unharmed: no attempt, no loss. */
   'task.released': TaskEvent
-  /** It cannot run here now: the job's handler is missing, or still works on an earlier claim of the task. */
+  /** It cannot run here now: the job's handler is missing or still works on an earlier claim, or its timeout does not fit. */
   'task.deferred': TaskEvent & { readonly delayMs: number }
   'task.cancelled': TaskEvent
   /** Its process died before; `losses` times by now. */

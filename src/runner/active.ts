@@ -14,6 +14,8 @@ import { timeoutFailure, type StopReason } from './stop-reason.ts'
 
 export interface ActiveTasksOptions {
   readonly config: ResolvedConfig
+  /** Empty for all queues. */
+  readonly queues: readonly string[]
   readonly capacity: Capacity
   readonly deadline: Deadline
   readonly report: Report
@@ -82,8 +84,10 @@ export class ActiveTasks {
 
   /** Starts tasks that were claimed, or hands them back. */
   receive(claimed: readonly ClaimedTask[]): void {
-    const { config, capacity } = this.#options
-    const decided = claimed.map((task) => ({ task, decision: decide(task, config, capacity.running) }))
+    const { config, capacity, deadline, queues } = this.#options
+    const leftMs = deadline.stopAtMs - config.clock.now()
+    const circumstances = { config, queues, running: capacity.running, leftMs }
+    const decided = claimed.map((task) => ({ task, decision: decide(task, circumstances) }))
     const group = lostGroupOf(decided)
     const kinds = new Set(decided.map(({ decision }) => decision.kind))
     if (kinds.has('run') || kinds.has('run-with-lost')) this.#isOneByOne = false

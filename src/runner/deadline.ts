@@ -51,6 +51,20 @@ function adviceFor(neededSeconds: number): string {
     : `Lambda allows ${lambdaSeconds} s at most: split the job with ctx.enqueue and lower its timeoutSeconds, or run it with startRunner in a process that stays.`
 }
 
+/**
+ * The jobs that bound the time of a runner: those whose tasks its queues are for. A task of another job, enqueued into one
+ * of these queues, is deferred when it does not fit.
+ *
+ * @param queues empty for all
+ */
+export function jobsOf(jobs: Iterable<AnyJob>, queues: readonly string[]): AnyJob[] {
+  return [...jobs].filter((job) => isOf(job, queues))
+}
+
+/** Whether the job's own queue is one of these; empty for all. */
+export const isOf = ({ queue }: AnyJob, queues: readonly string[]) =>
+  queues.length === 0 || queues.includes(queue)
+
 /** How long a lease must last from now, so that it outlives the invocation. */
 export function leaseMs(clock: Clock, deadline: Deadline): number {
   return Math.max(0, deadline.endsAtMs - clock.now()) + leaseMarginSeconds * 1000

@@ -23,6 +23,8 @@ export interface Ended {
   readonly task: ClaimedTask
   readonly outcome: Outcome
   readonly failure?: Failure | undefined
+  /** Why a deferred task cannot run here now. */
+  readonly reason?: string | undefined
 }
 
 /** Whether settling it makes a task due at once: the same task, or a child. */

@@ -106,7 +106,7 @@ export class Report {
     if (events.wants('task.finished')) events.emit('task.finished', { ...eventFacts(task), durationMs })
   }
 
-  #endedOtherwise({ task, outcome, failure }: Ended, durationMs: number): void {
+  #endedOtherwise({ task, outcome, failure, reason = '' }: Ended, durationMs: number): void {
     const { events, log, logMessages } = this.#config
     const facts = eventFacts(task)
     const { code = 'thrown', class: className = '', message = '' } = failure ?? {}
@@ -136,16 +136,9 @@ export class Report {
         return events.emit('task.released', facts)
       case 'defer':
         this.counts.released++
-        log.warn(this.#whyDeferred(task), { ...logFacts(task), retryInMs: outcome.delayMs })
+        log.warn(reason, { ...logFacts(task), retryInMs: outcome.delayMs })
         return events.emit('task.deferred', { ...facts, delayMs: outcome.delayMs })
     }
-  }
-
-  #whyDeferred(task: ClaimedTask): string {
-    const job = this.#config.jobs.get(task.job)
-    return job !== undefined && isImplemented(job)
-      ? 'a handler of this task still runs here although its lease is over: the task waits'
-      : 'no handler for this job here: the task waits'
   }
 
   #expired(id: string): void {

@@ -71,9 +71,10 @@ class RunnerLoop implements Run {
   }
 
   #createActive(): ActiveTasks {
-    const { config, capacity, deadline, onStuck, whenIdle } = this.#options
+    const { config, queues, capacity, deadline, onStuck, whenIdle } = this.#options
     return new ActiveTasks({
       config,
+      queues,
       capacity,
       deadline,
       report: this.#report,

@@ -3,11 +3,12 @@
 import * as z from 'zod/mini'
 import { configOf, type Configured, type ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
+import type { AnyJob } from '../job/job.ts'
 import { checkOptions, intFrom, nameSchema, numberFrom } from '../options.ts'
 import { tick } from '../scheduler/tick.ts'
 import type { ClaimedTask } from '../store/turn.ts'
 import { anyQueue } from '../wake/wakes.ts'
-import { deadlineAfter, longestTimeout } from './deadline.ts'
+import { deadlineAfter, jobsOf, longestTimeout } from './deadline.ts'
 import { warnOfMissingHandlers } from './report.ts'
 import { Capacity } from './capacity.ts'
 import type { Run } from './run.ts'
@@ -25,7 +26,7 @@ export interface RunnerOptions {
   /** Beside wakes, looks for due tasks so often; 0.1 to 3600 seconds. @default 2 */
   pollSeconds?: number | undefined
   /**
-   * How long a lease of this process lasts, 30 to 86,400, and at least twice the longest timeout of its jobs. When the
+   * How long a lease of this process lasts, 30 to 86,400, and at least twice the longest timeout of its queues' jobs. When the
    * process crashes its tasks run again once the lease has ended: shorter is sooner, for a little more work.
    * @default 900
    */
@@ -104,6 +105,8 @@ type CheckedOptions = z.output<typeof runnerOptions>
 class ServerRunner implements Runner {
   readonly #config: ResolvedConfig
   readonly #options: CheckedOptions
+  /** Those of the runner's own queues. */
+  readonly #jobs: readonly AnyJob[]
   readonly #capacity: Capacity
   readonly #termSeconds: number
   /** The current term, and those that drain. */
@@ -133,10 +136,8 @@ class ServerRunner implements Runner {
     warnOfMissingHandlers(config)
     this.#capacity = new Capacity(options.concurrency)
     this.#capacity.onChange(() => this.#tellHealth())
-    this.#termSeconds = Math.max(
-      options.termSeconds,
-      2 * (longestTimeout(config.jobs.values())?.timeoutSeconds ?? 0),
-    )
+    this.#jobs = jobsOf(config.jobs.values(), options.queues)
+    this.#termSeconds = Math.max(options.termSeconds, 2 * (longestTimeout(this.#jobs)?.timeoutSeconds ?? 0))
     const wake = (queue: string) => {
       const { queues } = options
       if (queues.length === 0 || queue === anyQueue || queues.includes(queue)) this.#recheck()
@@ -161,8 +162,8 @@ class ServerRunner implements Runner {
   /** A term that has too little time left to claim drains while the next one works. */
   #startTerm(): void {
     if (this.#isExiting) return
-    const { clock, jobs } = this.#config
-    const deadline = deadlineAfter(clock, this.#termSeconds * 1000, jobs.values())
+    const { clock } = this.#config
+    const deadline = deadlineAfter(clock, this.#termSeconds * 1000, this.#jobs)
     const run = startRun({
       config: this.#config,
       queues: this.#options.queues,

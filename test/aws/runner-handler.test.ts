@@ -174,6 +174,23 @@ test('a rejection that nobody handles is logged and blames no task', async () =>
   })
 })
 
+test('a long job of another queue does not stop a runner; its task in this queue is deferred, and only it', async () => {
+  const feed = defineJob({ id: 'feed', queue: 'feeds', timeoutSeconds: 20, run: () => {} })
+  const report = defineJob({ id: 'report', timeoutSeconds: 290, run: () => {} })
+  const log = recordingLogger()
+  const izta = make({ jobs: [feed, report], log })
+  await izta.enqueue(report, undefined, { queue: 'feeds' })
+  await izta.enqueue(feed)
+  const handler = createRunnerHandler({ izta, queues: ['feeds'], lingerSeconds: 0 })
+  expect(await handler({}, minutes(2))).toMatchObject({ finished: 1, released: 1, more: false })
+  expect(log.lines.map(({ message }) => message)).toEqual([
+    "the job is of another queue, and its timeout does not fit into this runner's time: the task waits",
+  ])
+  await expect(createRunnerHandler({ izta, queues: ['default'] })({}, minutes(2))).rejects.toThrow(
+    'Job "report" may run 290 s',
+  )
+})
+
 test('a job whose timeout does not fit into the invocation is an error that names both', async () => {
   const slow = defineJob({ id: 'slow', timeoutSeconds: 290, run: () => {} })
   const izta = make({ jobs: [slow] })

@@ -20,7 +20,7 @@ export const functionLimits = {
 
 type Check = (facts: Facts) => readonly Verdict[]
 
-/** A runner refuses to start when a job with a handler does not fit: src/runner/deadline.ts. */
+/** A runner refuses to start when a job of its queues does not fit: src/runner/deadline.ts. */
 export function checkTimeouts({ definitions, stack }: Facts): Verdict[] {
   if (definitions === undefined) return []
   const { stopSeconds } = defaults.runner
@@ -43,17 +43,13 @@ export function checkTimeouts({ definitions, stack }: Facts): Verdict[] {
         ),
       ]
     }
-    return stack.runners
+    return own
       .filter((runner) => needed > runner.timeoutSeconds)
-      .map((runner) => {
-        const level = own.includes(runner) ? failure : warning
-        const aside = own.includes(runner)
-          ? ''
-          : ' if its bundle has the job, though the job is of another queue'
-        return level(
-          `Job "${name}" may run ${timeoutSeconds} s and needs ${stopSeconds} s more; ${runner.name} has ${runner.timeoutSeconds} s and refuses to start${aside}: raise its timeout or lower timeoutSeconds.`,
-        )
-      })
+      .map((runner) =>
+        failure(
+          `Job "${name}" may run ${timeoutSeconds} s and needs ${stopSeconds} s more; ${runner.name} has ${runner.timeoutSeconds} s and refuses to start: raise its timeout or lower timeoutSeconds.`,
+        ),
+      )
   })
   const longest = Math.max(0, ...definitions.map(({ timeoutSeconds }) => timeoutSeconds))
   return verdicts.length > 0
