@@ -5,8 +5,9 @@
 -- by hand: by the owner of izta's tables, who needs createrole only while a role is missing. The roles cannot log in;
 -- log-ins become members. Roles belong to the server, their names begin with the schema's name.
 --
---   enqueue  makes tasks by the function, which runs with its owner's rights: no row can be changed past its rules.
---            Reads who holds a key and whether a queue is paused, marks queues as woken. No payload, result or error.
+-- The functions are the way to write: they run with the rights of the tables' owner, and check what they are given.
+--
+--   enqueue  makes tasks, marks queues as woken, and learns who holds a key. No payload, result or error.
 --   run      runs, settles, changes, cancels, retries and prunes tasks; queues, schedules and alarms; may enqueue.
 --            Changes no definition: neither tables nor functions nor the record of migrations.
 --   read     reads everything, payloads and results included, and changes nothing.
@@ -19,6 +20,7 @@ declare
   v_role text;
   v_grant text;
   v_function regprocedure;
+  v_work text;
 begin
   -- Whoever sends this may do much: nothing here is looked up where others may create objects.
   perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -43,43 +45,37 @@ begin
     end if;
   end loop;
 
-  -- A function may be executed by everybody unless this is taken back.
-  revoke execute on all functions in schema izta from public;
+  -- Of every version, since old and new code work side by side. A function with its owner's rights checks its caller's
+  -- values; the functions that are parts of these are nobody's.
+  for v_function, v_work in
+    select p.oid::regprocedure, w.work
+    from pg_proc p
+    cross join unnest('{enqueue,run,read}'::text[]) as w(work)
+    where p.pronamespace = 'izta'::regnamespace and case
+      when p.proname = 'now' then true
+      when w.work = 'enqueue' then p.prosecdef and p.proname ~ '^(enqueue|enqueue_task|key_holder|wake_queue)_[0-9]+$'
+      when p.proname = 'epoch_ms' or p.proname ~ '^(status|ready_queues)_[0-9]+$' then true
+      else w.work = 'run' and p.prosecdef
+    end
+  loop
+    execute format('grant execute on function %s to %I', v_function, v_schema || '_' || v_work);
+  end loop;
+
   foreach v_grant in array array[
-    -- Who holds a key; what became of the queue; whether a newer izta has been here.
-    'select (id, job, key, key_until, key_freed, lease, run_at, attempt) on izta.task to %1$I',
-    'select (name, paused, woken_at), insert (name, woken_at), update (woken_at) on izta.queue to %1$I',
+    -- Whether a newer izta has been here.
     'select (id, name, breaking) on izta.migration to %1$I',
-    'execute on function izta.now() to %1$I, %2$I, %3$I',
-
-    'select, insert, update, delete on izta.task, izta.schedule to %2$I',
-    -- The right to update one column is what locking a row needs.
-    'select, insert, delete, update (expires_at) on izta.history to %2$I',
-    'select, insert, update on izta.queue, izta.app to %2$I',
-    'select, update on izta.wake to %2$I',
-    'select on izta.migration to %2$I',
-
-    'select on izta.task, izta.history, izta.queue, izta.schedule, izta.app, izta.wake, izta.migration to %3$I']
+    'select on izta.task, izta.history, izta.queue, izta.schedule, izta.app, izta.wake, izta.migration to %2$I, %3$I']
   loop
     execute 'grant ' || format(v_grant, v_schema || '_enqueue', v_schema || '_run', v_schema || '_read');
   end loop;
 
-  -- Of every version, since old and new code work side by side.
-  for v_function in
-    select p.oid from pg_proc p
-    where p.pronamespace = 'izta'::regnamespace and p.proname ~ '^(enqueue|turn|unmake_ended)_[0-9]+$'
+  foreach v_grant in array array[
+    'insert, update, delete on izta.schedule',
+    'insert, update on izta.app',
+    'insert, delete on izta.task',
+    'insert (name, woken_at), update (woken_at) on izta.queue']
   loop
-    execute format('grant execute on function %s to %I', v_function, v_schema || '_run');
-  end loop;
-  for v_function in
-    select p.oid from pg_proc p
-    where p.pronamespace = 'izta'::regnamespace and p.proname ~ '^enqueue_[0-9]+$'
-  loop
-    execute format('grant execute on function %s to %I', v_function, v_schema || '_enqueue');
-    -- It has a search_path of its own and builds no SQL, so its caller gains nothing but the enqueue.
-    if not (select p.prosecdef from pg_proc p where p.oid = v_function) then
-      execute format('alter function %s security definer', v_function);
-    end if;
+    execute 'grant ' || v_grant || format(' to %I', v_schema || '_run');
   end loop;
 end
 $roles$

@@ -49,7 +49,7 @@ export const defaults = {
     /** A second turn is sent while the first is in flight if it claims at least this many tasks. */
     secondTurnPlaces: 64,
     /** In a backlog claims begin where the last one ended; this long after a look from the beginning comes the next. */
-    fullLookSeconds: 1,
+    blindSeconds: 5,
     /** The share of the time that looks from the beginning may take: costly ones are rarer. */
     fullLookShare: 0.05,
     /** A leaving runner waits for a task that is due so soon; the rate of ticks, so that none is started late. */
@@ -67,6 +67,8 @@ export const defaults = {
   },
   server: { pollSeconds: 2, termSeconds: 900, tickSeconds: 60, stopSeconds: 30 },
   alarm: {
+    /** An alarm that goes off within this time may do so before an insert that relies on it has committed. */
+    marginSeconds: 5,
     /** A runner that has claimed is followed by a look after so long, in case a wake was lost. */
     checkSeconds: 60,
     /** What stays due is looked at when its age has doubled, and at least so often. */

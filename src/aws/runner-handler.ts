@@ -5,7 +5,6 @@ import { configOf, type Configured, type ResolvedConfig } from '../config.ts'
 import { defaults } from '../defaults.ts'
 import { checkOptions, intFrom, nameSchema, numberFrom } from '../options.ts'
 import { deadlineAfter, jobsOf, type Deadline } from '../runner/deadline.ts'
-import { lastLook } from '../runner/leave.ts'
 import { type RunSummary, warnOfMissingHandlers } from '../runner/report.ts'
 import { Capacity } from '../runner/capacity.ts'
 import type { Run } from '../runner/run.ts'
@@ -124,17 +123,7 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
     const hops = hopsOf(event) ?? 0
     let claimed = true
     try {
-      let summary = await work(deadline, hops)
-      while (!summary.more && summary.stuck.length === 0) {
-        const seen = await lastLook(config, { queues, deadline, lingerSeconds, signal: stopped.signal })
-        if (seen === 'nothing') break
-        if (seen === 'due') {
-          summary = addUp(summary, await work(deadline, hops))
-        } else {
-          await wakes.wakeNext(queues, hops)
-          summary = { ...summary, more: true }
-        }
-      }
+      const summary = await work(deadline, hops)
       claimed = summary.claimed > 0
       if (claimed) await prune(deadline)
       log[claimed ? 'info' : 'debug']('a runner leaves', { ...summary })
@@ -161,7 +150,16 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
       stuck.add(id)
       for (const other of runs) other.drain()
     }
-    const run = startRun({ config, queues, capacity, deadline, whenIdle: 'leave', hops, onStuck })
+    const run = startRun({
+      config,
+      queues,
+      capacity,
+      deadline,
+      whenIdle: 'leave',
+      lingerSeconds,
+      hops,
+      onStuck,
+    })
     runs.add(run)
     try {
       return await run.done
@@ -207,20 +205,6 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
 }
 
 const nothingDone = { claimed: 0, finished: 0, failed: 0, retried: 0, released: 0, cancelled: 0, more: true }
-
-/** What one invocation did, in all. */
-function addUp(one: RunSummary, other: RunSummary): RunSummary {
-  return {
-    claimed: one.claimed + other.claimed,
-    finished: one.finished + other.finished,
-    failed: one.failed + other.failed,
-    retried: one.retried + other.retried,
-    released: one.released + other.released,
-    cancelled: one.cancelled + other.cancelled,
-    stuck: [...new Set([...one.stuck, ...other.stuck])],
-    more: other.more,
-  }
-}
 
 const pruneMs = 3_600_000
 

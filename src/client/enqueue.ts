@@ -125,7 +125,7 @@ export function createEnqueuing(config: ResolvedConfig): Enqueuing {
         )
       }
       const traced = { ...task, trace: config.tracing.current() }
-      const { text, values } = enqueueOnlyStatement([traced], task.idWasGiven)
+      const { text, values } = enqueueOnlyStatement([traced])
       return {
         id: task.id,
         text: bindSchema(text, config.schema),
@@ -138,16 +138,16 @@ export function createEnqueuing(config: ResolvedConfig): Enqueuing {
 
 function readStatementResult(task: NewTask, result: unknown): Enqueued {
   const rows: unknown = Array.isArray(result) ? result : valueAt(result, ['rows'])
-  const refused = Array.isArray(rows) && rows.length === 1 ? valueAt(rows[0], ['refused']) : undefined
-  if (refused === undefined) {
+  const reply = Array.isArray(rows) && rows.length === 1 ? valueAt(rows[0], ['reply']) : undefined
+  if (reply === undefined) {
     throw new OptionError(
       'result',
       `read: expected the one row that the statement returns, as an object; got ${showValue(result)}.`,
     )
   }
   // Applications' drivers parse JSON columns; ours does not.
-  const text = typeof refused === 'string' || refused === null ? refused : JSON.stringify(refused)
-  const [refusal] = readEnqueueReply([{ refused: text }]).refused
+  const text = typeof reply === 'string' || reply === null ? reply : JSON.stringify(reply)
+  const [refusal] = readEnqueueReply([{ reply: text }]).refused
   if (refusal === undefined) return outcomeOf(task)
   if (refusal.id === null) throw contended(task)
   return { id: refusal.id, created: false, status: refusal.status ?? 'pending' }

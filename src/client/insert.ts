@@ -96,8 +96,7 @@ class Insertion {
   /** Resolves to true when every task has an outcome. */
   async round(): Promise<true | undefined> {
     const sent = this.open
-    // The first copy looks in history as well: it may arrive late, when the task of its repeat has run and ended.
-    const build = () => enqueueStatement(sent, true)
+    const build = () => enqueueStatement(sent)
     const { throwsLockTimeout = false } = this.#options
     const { rows, ambiguous } = await repeat(this.#database, this.#config.clock, build, { throwsLockTimeout })
     this.#perhapsMade ||= ambiguous

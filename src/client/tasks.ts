@@ -1,20 +1,16 @@
 // Changes single tasks: cancel and retry.
 import * as z from 'zod/mini'
 import type { ResolvedConfig } from '../config.ts'
-import { isDatabaseError } from '../db/transient.ts'
 import { whileContended } from '../db/contended.ts'
 import { forOneCall } from '../db/gated.ts'
 import { repeat, runStatement } from '../db/run.ts'
 import { defaults } from '../defaults.ts'
-import { KeyTakenError, StateError } from '../errors.ts'
-import type { Task } from '../job/task.ts'
+import { type IztaError, KeyTakenError, StateError } from '../errors.ts'
 import { checkOptions } from '../options.ts'
 import { cancelStatement, readCancelReply } from '../store/cancel.ts'
-import { readRetryReply, retryStatement } from '../store/retry.ts'
+import { readRetryReply, retryStatement, type RetryReply } from '../store/retry.ts'
 import { plainArray, textArray } from '../store/encode.ts'
-import { keyHolderStatement, readKeyHolder } from '../store/enqueue.ts'
 import { getStatement, readTask } from '../store/inspect.ts'
-import { wakeQueue } from './queues.ts'
 import { checkTaskId } from './read.ts'
 
 /**
@@ -24,8 +20,8 @@ import { checkTaskId } from './read.ts'
 export type CancelOutcome =
   'cancelled' | 'cancelling' | 'already-finished' | 'already-failed' | 'already-cancelled' | 'not-found'
 
-/** What a retry did. `moved`: the ended task waits again. `hurried`: the failing task is due now. */
-export type RetryOutcome = 'moved' | 'hurried'
+/** What a retry did. `requeued`: the ended task waits again. `due-now`: the failing task is due now. */
+export type RetryOutcome = 'requeued' | 'due-now'
 
 export interface TaskChanges {
   /**
@@ -58,7 +54,6 @@ export interface TaskChanges {
 }
 
 const retryOptions = z.strictObject({ force: z._default(z.boolean(), false) })
-const uniqueViolation = '23505'
 
 function contended(what: string, id: string): StateError {
   const message = `Task ${id} changes hands at this very moment: call ${what} again.`
@@ -76,16 +71,46 @@ export function createTaskChanges(config: ResolvedConfig): TaskChanges {
   /** The database and the clock for the statements of one call. */
   const oneCall = () => ({ database: forOneCall(config.database), clock: config.clock })
 
+  /** Undefined for a task that has changed hands in this very moment. */
+  async function whyNot(
+    id: string,
+    { holder, isTombstone, status }: RetryReply,
+  ): Promise<IztaError | undefined> {
+    if (holder !== undefined) {
+      const [row] = await runStatement(oneCall(), getStatement(id))
+      return new KeyTakenError((row && readTask(row).key) ?? '', holder)
+    }
+    if (isTombstone) {
+      return new StateError(
+        'payload-gone',
+        `Task ${id} kept no payload, since its job has the retention finishedDays: 'none': enqueue it again.`,
+      )
+    }
+    switch (status) {
+      case undefined:
+        return new StateError('task-not-found', `retry: there is no task ${id} (any more).`)
+      case 'finished':
+        return new StateError(
+          'task-finished',
+          `Task ${id} has finished: pass { force: true } to run it again.`,
+        )
+      case 'pending':
+      case 'running':
+        return new StateError('task-unfinished', `Task ${id} is ${status}: there is nothing to retry.`)
+      default:
+        return undefined
+    }
+  }
+
   return {
     async cancel(id) {
       checkTaskId('cancel', id)
-      const statement = cancelStatement(id, retention)
       let isRepeat = false
       const { database, clock } = oneCall()
       const cancelOnce = async () => {
-        const { rows, ambiguous } = await repeat(database, clock, () => statement)
+        const { rows, ambiguous } = await repeat(database, clock, () => cancelStatement([id], retention))
         isRepeat ||= ambiguous
-        const outcome = readCancelReply(rows)
+        const outcome = readCancelReply(rows, id.toLowerCase())
         if (outcome === undefined) return { outcome: 'not-found' as const }
         // The call whose answer was lost has done it.
         if (outcome === 'already-cancelled' && isRepeat) return { outcome: 'cancelled' as const }
@@ -97,53 +122,18 @@ export function createTaskChanges(config: ResolvedConfig): TaskChanges {
     async retry(id, options = {}) {
       checkTaskId('retry', id)
       const { force } = checkOptions('retry', retryOptions, options)
-      const statement = retryStatement(id, force)
-      const call = oneCall()
-      const find = async (): Promise<Task | undefined> => {
-        const [row] = await runStatement(call, getStatement(id))
-        return row && readTask(row)
-      }
+      const { database, clock } = oneCall()
       const retryOnce = async () => {
-        try {
-          const { rows, ambiguous } = await repeat(call.database, call.clock, () => statement)
-          const { did, queue, endedAs, bare } = readRetryReply(rows)
-          if (did !== 'nothing') {
-            if (queue !== undefined) await wakeQueue(config, queue)
-            return { outcome: did }
-          }
-          if (bare) {
-            throw new StateError(
-              'payload-gone',
-              `Task ${id} kept no payload, since its job has the retention finishedDays: 'none': enqueue it anew.`,
-            )
-          }
-          if (endedAs === 'finished') {
-            throw new StateError(
-              'task-finished',
-              `Task ${id} has finished: pass { force: true } to run it again.`,
-            )
-          }
-          const now = await find()
-          if (now === undefined)
-            throw new StateError('task-not-found', `retry: there is no task ${id} (any more).`)
-          if (now.status === 'pending' || now.status === 'running') {
-            if (!ambiguous) {
-              throw new StateError(
-                'task-unfinished',
-                `Task ${id} is ${now.status}: there is nothing to retry.`,
-              )
-            }
-            // The call whose answer was lost has moved it.
-            await wakeQueue(config, now.queue)
-            return { outcome: 'moved' as const }
-          }
-        } catch (error) {
-          if (!isDatabaseError(error) || error.sqlState !== uniqueViolation) throw error
-          const { job, key } = (await find()) ?? {}
-          if (job === undefined || key === undefined) throw error
-          const holder = readKeyHolder(await runStatement(call, keyHolderStatement(job, key)))
-          if (holder !== undefined) throw new KeyTakenError(key, holder.id)
+        const { rows, ambiguous } = await repeat(database, clock, () => retryStatement(id, force))
+        const reply = readRetryReply(rows)
+        if (reply.queue !== undefined && (reply.wake || ambiguous)) await config.wakes.wake([reply.queue])
+        if (reply.outcome !== undefined) return { outcome: reply.outcome }
+        // The call whose answer was lost has moved it.
+        if (ambiguous && (reply.status === 'pending' || reply.status === 'running')) {
+          return { outcome: 'requeued' as const }
         }
+        const error = await whyNot(id, reply)
+        if (error !== undefined) throw error
         return undefined
       }
       return whileContended(retryOnce, () => contended('retry', id))

@@ -1,9 +1,9 @@
 // When a run claims next, when it believes that nothing is due, and where its claims begin to look.
 import type { Clock } from '../clock.ts'
 import { defaults } from '../defaults.ts'
-import type { ClaimedTask, Floor } from '../store/turn.ts'
+import type { ClaimedTask, ClaimRange, TurnReply } from '../store/turn.ts'
 
-const { fullLookSeconds, fullLookShare, lastLookMs } = defaults.runner
+const { fullLookShare, lastLookMs, blindSeconds } = defaults.runner
 
 /** When a claim was sent, and how often `recheck` had been called before. */
 interface Sent {
@@ -16,6 +16,8 @@ interface ClaimResult {
   readonly limit: number
   readonly claimed: number
   readonly isLast: boolean
+  /** Nothing is due now, and the next task in this time. */
+  readonly waitMs?: number | undefined
 }
 
 /** The claims of one run. */
@@ -41,6 +43,11 @@ export class Claims {
     return this.#policy.isExhausted
   }
 
+  /** Whether a claim of now that comes back empty would prove that nothing is due. */
+  get isLastLook(): boolean {
+    return this.#policy.isLastLook
+  }
+
   /** The last claim came back full, so more is due than fits. */
   get hasBacklog(): boolean {
     return this.#hasBacklog
@@ -52,34 +59,33 @@ export class Claims {
   }
 
   /** Call it when a claim is sent. The result goes to `record`. */
-  sent(): Sent & { readonly watermarks: readonly Floor[] } {
-    return { ...this.#policy.sent(), watermarks: this.#watermarks.forClaim() }
+  sent(): Sent & { readonly ranges: readonly ClaimRange[] } {
+    return { ...this.#policy.sent(), ranges: this.#watermarks.ranges() }
   }
 
   /**
    * Call it when a claim is answered.
    *
-   * @param isLast whether the run ends if nothing was claimed: it looks once more when it has ended
+   * @param isLast whether one empty claim is enough for the run to end
    */
   record(
-    { watermarks, ...sent }: ReturnType<Claims['sent']>,
-    limit: number,
-    claimed: readonly ClaimedTask[],
+    { ranges, ...sent }: ReturnType<Claims['sent']>,
+    { limit, claimed, waitMs }: Pick<TurnReply, 'claimed' | 'waitMs'> & { readonly limit: number },
     isLast: boolean,
   ): void {
     // Nothing was found above the watermarks: claim from the beginning before believing it.
-    if (watermarks.length > 0 && claimed.length === 0) this.recheck()
-    else this.#policy.record(sent, { limit, claimed: claimed.length, isLast })
+    if (ranges.length > 0 && claimed.length === 0) this.recheck()
+    else this.#policy.record(sent, { limit, claimed: claimed.length, isLast, waitMs })
     if (limit === 0) return
     this.#hasBacklog = claimed.length >= limit
-    this.#watermarks.record(watermarks, this.#clock.now() - sent.atMs, claimed, this.#hasBacklog)
+    this.#watermarks.record(ranges, this.#clock.now() - sent.atMs, claimed, this.#hasBacklog)
   }
 }
 
 /**
  * A full claim is followed by the next at once, a partial one after a pause. An empty claim clears the wake mark of the
- * queue, and an enqueue that saw the mark just before may have sent no wake. So while the run goes on, only a second
- * empty claim, sent a pause later, proves that nothing is due. A run that ends with the first looks once more afterwards.
+ * queue, and an enqueue that saw the mark just before may have sent no wake. So only a second empty claim,
+ * sent a pause later, proves that nothing is due.
  */
 export class ClaimPolicy {
   readonly #clock: Clock
@@ -104,21 +110,32 @@ export class ClaimPolicy {
     return this.#isExhausted
   }
 
+  /** Whether a claim of now that comes back empty would prove that nothing is due. */
+  get isLastLook(): boolean {
+    return this.#isSecond(this.#clock.now())
+  }
+
+  /** Whether a claim that was sent then comes long enough after the first empty one. */
+  #isSecond(sentAtMs: number): boolean {
+    return this.#emptySinceMs !== undefined && sentAtMs >= this.#emptySinceMs + lastLookMs
+  }
+
   /** Call it when a claim is sent: tasks that become due from now on may escape it. The result goes to `record`. */
   sent(): Sent {
     return { atMs: this.#clock.now(), changes: this.#changes }
   }
 
   /** Call it when a claim is answered. */
-  record(sent: Sent, { limit, claimed, isLast }: ClaimResult): void {
+  record(sent: Sent, { limit, claimed, isLast, waitMs }: ClaimResult): void {
     if (limit === 0) return
     const now = this.#clock.now()
-    const isSecond = this.#emptySinceMs !== undefined && sent.atMs >= this.#emptySinceMs + lastLookMs
-    this.#isExhausted = claimed === 0 && (isSecond || isLast)
-    if (claimed > 0) this.#emptySinceMs = undefined
+    this.#isExhausted = claimed === 0 && waitMs === undefined && (this.#isSecond(sent.atMs) || isLast)
+    // After a wait the claims begin anew: clocks drift, so the first may come a little early.
+    if (claimed > 0 || waitMs !== undefined) this.#emptySinceMs = undefined
     else this.#emptySinceMs ??= now
     if (this.#changes > sent.changes) this.recheck()
     else if (this.#isExhausted) this.#nextAtMs = Infinity
+    else if (waitMs !== undefined) this.#nextAtMs = now + waitMs
     else if (claimed >= limit) this.#nextAtMs = now
     else this.#nextAtMs = (this.#emptySinceMs ?? now) + lastLookMs
   }
@@ -134,9 +151,10 @@ export class ClaimPolicy {
 
 /**
  * While a transaction elsewhere holds back vacuum, the index keeps an entry for each task that is gone, and a look from
- * the beginning passes all of them. So in a backlog claims begin at a watermark: the last due instant claimed, per queue
- * and priority. A task may also become due below it (a retry, a slow transaction), so a claim looks from the beginning
- * again and again, as often as that costs a twentieth of the time.
+ * the beginning passes all of them. So in a backlog claims look into the queues of the backlog only, and begin at
+ * watermarks: the last due instant claimed, per queue and priority. A task may also become due below a watermark (a
+ * retry, a slow transaction) or in another queue, so a claim looks everywhere from the beginning again and again, as
+ * often as that costs a twentieth of the time.
  */
 export class Watermarks {
   readonly #clock: Clock
@@ -148,20 +166,24 @@ export class Watermarks {
     this.#clock = clock
   }
 
-  /** For the next claim; none when it looks from the beginning. */
-  forClaim(): readonly Floor[] {
+  /** Where the next claim looks; empty when it looks everywhere. */
+  ranges(): readonly ClaimRange[] {
     if (this.#clock.now() >= this.#fullLookAtMs) return []
-    return [...this.#instants].flatMap(([queue, ofQueue]) =>
-      Object.entries(ofQueue).map(([priority, dueMs]) => ({ queue, priority: Number(priority), dueMs })),
-    )
+    return [...this.#instants].flatMap(([queue, ofQueue]) => rangesOf(queue, ofQueue))
   }
 
-  /** Call it when a claim with these watermarks is answered. */
-  record(used: readonly Floor[], tookMs: number, claimed: readonly ClaimedTask[], isFull: boolean): void {
-    // Claims after one that is not full look from the beginning: nothing may be left behind.
+  /** Call it when a claim with these ranges is answered. */
+  record(
+    used: readonly ClaimRange[],
+    tookMs: number,
+    claimed: readonly ClaimedTask[],
+    isFull: boolean,
+  ): void {
+    // Claims after one that is not full look everywhere: nothing may be left behind.
     if (!isFull) this.#fullLookAtMs = -Infinity
     else if (used.length === 0) {
-      this.#fullLookAtMs = this.#clock.now() + Math.max(fullLookSeconds * 1000, tookMs / fullLookShare)
+      this.#instants.clear()
+      this.#fullLookAtMs = this.#clock.now() + Math.min(blindSeconds * 1000, tookMs / fullLookShare)
     }
     for (const task of claimed) this.#raise(task)
   }
@@ -172,4 +194,21 @@ export class Watermarks {
     // Replies round to milliseconds.
     ofQueue[priority] = Math.max(ofQueue[priority] ?? -Infinity, dueAt.getTime() - 1)
   }
+}
+
+const lowestPriority = 9
+
+/** All priorities of a queue: from their watermarks on, and those without one from the beginning. */
+function rangesOf(queue: string, instants: readonly (number | undefined)[]): ClaimRange[] {
+  const ranges: ClaimRange[] = []
+  let lowest = 0
+  for (let priority = 0; priority <= lowestPriority; priority++) {
+    const fromMs = instants[priority]
+    if (fromMs === undefined) continue
+    if (lowest < priority) ranges.push({ queue, lowest, highest: priority - 1, fromMs: undefined })
+    ranges.push({ queue, lowest: priority, highest: priority, fromMs })
+    lowest = priority + 1
+  }
+  if (lowest <= lowestPriority) ranges.push({ queue, lowest, highest: lowestPriority, fromMs: undefined })
+  return ranges
 }

@@ -17,6 +17,8 @@ export interface RunOptions {
    * stays until its term is over.
    */
   readonly whenIdle: 'leave' | 'leave-quietly' | 'stay'
+  /** Before it leaves, an invocation waits this long for the next task of its queues. @default 0 */
+  readonly lingerSeconds?: number
   /** How many runners have started each other before this one. */
   readonly hops: number
   readonly onStuck?: (task: ClaimedTask) => void

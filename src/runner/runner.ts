@@ -65,6 +65,7 @@ class RunnerLoop implements Run {
       leaving: this.#leaving.signal,
       isIdle: () => this.#isIdle(),
       onChange,
+      stopClaiming: () => this.#stopClaiming(),
     })
     this.#keyedLane = new KeyedLane(this.#outbox, (ended) => this.#inFlight.settleKeyed(ended), onChange)
     this.done = this.#run()

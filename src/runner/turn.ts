@@ -7,7 +7,13 @@ import { isDatabaseError, isDataRefused } from '../db/transient.ts'
 import { defaults } from '../defaults.ts'
 import { type DatabaseError, readableMessage } from '../errors.ts'
 import { heldStatement, readHeld, readReleased, releaseHeldStatement } from '../store/recover.ts'
-import { readTurnReply, turnStatement, type ClaimedTask, type Floor, type TurnReply } from '../store/turn.ts'
+import {
+  readTurnReply,
+  turnStatement,
+  type ClaimedTask,
+  type TurnReply,
+  type ClaimRange,
+} from '../store/turn.ts'
 import { leaseMs, type Deadline } from './deadline.ts'
 import { logFacts } from './facts.ts'
 import { dropped, failed, type Ended } from './outcome.ts'
@@ -34,7 +40,9 @@ export interface TurnLoad {
   readonly limit: number
   /** Ids of running tasks: those to be cancelled come back. */
   readonly watch: readonly string[]
-  readonly watermarks: readonly Floor[]
+  readonly ranges: readonly ClaimRange[]
+  /** The run leaves if nothing is due, but it waits for a task that is due within this time. */
+  readonly lingerMs?: number | undefined
 }
 
 export interface TurnResult extends TurnReply {
@@ -55,6 +63,8 @@ export class Turns {
   #anyClaimWasLost = false
   /** Outcomes in a call whose answer was lost: a later one that finds no lease is no expired lease. */
   readonly #perhapsSettled = new Set<string>()
+  /** The queue that was served last: queues take turns. */
+  #lastQueue: string | undefined
 
   constructor(options: TurnsOptions) {
     this.#options = options
@@ -102,8 +112,8 @@ export class Turns {
   }
 
   #range() {
-    const { config, deadline, lease, queues, heldIds } = this.#options
-    return { lease, queues, leaseMs: leaseMs(config.clock, deadline), except: heldIds() }
+    const { config, deadline, lease, heldIds } = this.#options
+    return { lease, leaseMs: leaseMs(config.clock, deadline), except: heldIds() }
   }
 
   async #takeOnce(load: TurnLoad): Promise<TurnResult> {
@@ -121,6 +131,7 @@ export class Turns {
       await pause(clock, troublePauseMs)
       return { ...nothing, unsent: load.ended }
     }
+    this.#lastQueue = reply.claimed.at(-1)?.queue ?? this.#lastQueue
     const unsettled = new Set(reply.unsettled.filter((id) => !this.#perhapsSettled.has(id)))
     for (const { task } of load.ended) this.#perhapsSettled.delete(task.id)
     const settled = load.ended.filter(({ task }) => !unsettled.has(task.id))
@@ -142,7 +153,9 @@ export class Turns {
         replyBytes: this.#replyBytes,
         outcomes: load.ended.map(({ outcome }) => outcome),
         watch: load.watch,
-        floors: load.watermarks,
+        ranges: load.ranges,
+        afterQueue: this.#lastQueue,
+        lingerMs: load.lingerMs,
       })
     }
     const sent = await repeat(database, clock, build, this.#patience).catch((error: unknown) => {
@@ -181,7 +194,7 @@ export class Turns {
   }
 
   async #settleOne(one: Ended): Promise<TurnResult> {
-    const send = (ended: Ended) => this.#takeOnce({ ended: [ended], limit: 0, watch: [], watermarks: [] })
+    const send = (ended: Ended) => this.#takeOnce({ ended: [ended], limit: 0, watch: [], ranges: [] })
     try {
       return await send(one)
     } catch (error) {
@@ -213,4 +226,5 @@ const nothing: TurnResult = {
   cancel: [],
   skipped: [],
   wake: [],
+  waitMs: undefined,
 }

@@ -25,6 +25,7 @@ export interface TurnParts {
   /** No task runs, waits, or has an outcome to be sent. */
   readonly isIdle: () => boolean
   readonly onChange: () => void
+  readonly stopClaiming: () => void
 }
 
 export class TurnsInFlight {
@@ -77,15 +78,17 @@ export class TurnsInFlight {
   async #take(ended: readonly Ended[], limit: number, watch: readonly string[]): Promise<void> {
     const { active, claims, options, outbox, turns } = this.#parts
     const { capacity, config } = options
+    const lingerMs = this.#lingerMs(limit)
     const sent = claims.sent()
-    const result = await turns.take({ ended, limit, watch, watermarks: sent.watermarks }).catch(asFailure)
+    const { ranges } = sent
+    const result = await turns.take({ ended, limit, watch, ranges, lingerMs }).catch(asFailure)
     this.#requested -= limit
     if ('error' in result) {
       await this.#fail(result.error, ended.length === 0)
       return outbox.putBack(ended)
     }
     if (watch.length > 0 || !active.hasRunning) this.#watchedAtMs = config.clock.now()
-    claims.record(sent, result.limit, result.claimed, this.#isLast())
+    claims.record(sent, result, this.#isLast())
     outbox.putBack(result.unsent)
     this.#conclude(result)
     if (result.limit >= capacity.limit && claims.hasBacklog) this.#wakeSibling()
@@ -94,12 +97,22 @@ export class TurnsInFlight {
   /** Whether the run ends with this turn if that claims nothing. */
   #isLast(): boolean {
     const { isIdle, options } = this.#parts
-    return options.whenIdle !== 'stay' && this.#count === 1 && isIdle()
+    return options.whenIdle === 'leave-quietly' && this.#count === 1 && isIdle()
+  }
+
+  /** For how long the run waits if this turn finds that nothing is due now; undefined if the run goes on anyway. */
+  #lingerMs(limit: number): number | undefined {
+    const { claims, isIdle, options } = this.#parts
+    const { config, deadline, lingerSeconds = 0, whenIdle } = options
+    if (whenIdle !== 'leave' || limit === 0 || this.#count > 1 || !claims.isLastLook || !isIdle())
+      return undefined
+    const lingerMs = Math.min(lingerSeconds * 1000, deadline.claimUntilMs - config.clock.now() - 1)
+    return lingerMs > 0 ? lingerMs : undefined
   }
 
   /** Settles one outcome of the keyed lane in a call of its own. Never rejects; resolves to whether it was sent. */
   async settleKeyed(ended: Ended): Promise<boolean> {
-    const request = { ended: [ended], limit: 0, watch: [], watermarks: [] }
+    const request = { ended: [ended], limit: 0, watch: [], ranges: [] }
     const result = await this.#parts.turns.take(request).catch(asFailure)
     if ('error' in result) await this.#fail(result.error, false)
     else this.#conclude(result)
@@ -138,8 +151,15 @@ export class TurnsInFlight {
   }
 
   async #fail(error: unknown, carriedNothing: boolean): Promise<void> {
-    const { isIdle, leaving, options } = this.#parts
+    const { claims, isIdle, leaving, options, stopClaiming } = this.#parts
     if (options.whenIdle !== 'stay' && carriedNothing && isIdle()) {
+      if (options.whenIdle === 'leave' && claims.isLastLook) {
+        options.config.log.warn('a runner leaves without a last look for due tasks', {
+          error: readableMessage(error),
+        })
+        stopClaiming()
+        return
+      }
       // An invocation that holds nothing fails visibly. Outcomes are kept for another try, whatever the error was.
       this.#fatal ??= { error }
       return

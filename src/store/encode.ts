@@ -18,22 +18,6 @@ export function instantArray(values: readonly (Date | null | undefined)[]): stri
 
 const quoted = (value: string) => `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`
 
-/**
- * One for all of a column that is never null, where they are alike: most are, in tasks of one call. Statements take the
- * first element for those that are missing.
- */
-export function oneForAll<T extends string | number>(values: readonly T[]): readonly T[] {
-  const [first] = values
-  return values.every((value) => value === first) ? values.slice(0, 1) : values
-}
-
-/** No element at all of a column in which all are null: statements take null for those that are missing. */
-export function noneForNulls<T>(values: readonly (T | null | undefined)[]): readonly (T | null)[] {
-  return values.some((value) => value !== null && value !== undefined)
-    ? values.map((value) => value ?? null)
-    : []
-}
-
 /** The row of a statement that always returns one: an answer without it says nothing, and not "nothing was refused". */
 export function onlyRow(rows: readonly Row[]): Row {
   const [row] = rows
@@ -51,11 +35,6 @@ export function text(row: Row, column: string): string {
 export const optionalText = (row: Row, column: string): string | undefined => row[column] ?? undefined
 
 export const integer = (row: Row, column: string): number => Number(text(row, column))
-
-export function integerOr(row: Row, column: string, otherwise: number): number {
-  const value = row[column]
-  return value === null || value === undefined ? otherwise : Number(value)
-}
 
 export function optionalInteger(row: Row, column: string): number | undefined {
   return optionalText(row, column) === undefined ? undefined : integer(row, column)

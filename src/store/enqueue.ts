@@ -1,85 +1,106 @@
-// Inserts tasks: one call for any number of them, all or nothing, safe to repeat by their ids (izta.enqueue_1).
+// Inserts tasks: one call for any number of them, all or none, safe to repeat by their ids (izta.enqueue_1).
 import type { Lane, Row, Statement } from '../db/database.ts'
 import type { NewTask } from '../job/prepare.ts'
 import type { TaskStatus } from '../job/task.ts'
-import { alarmMarginSeconds } from './due.ts'
-import {
-  onlyRow,
-  instantArray,
-  json,
-  noneForNulls,
-  oneForAll,
-  optionalInstant,
-  optionalText,
-  plainArray,
-  textArray,
-} from './encode.ts'
+import { json, onlyRow, optionalText } from './encode.ts'
 
-/** The status of an unfinished task `t`. */
-export const unfinishedStatus = `case
-    when t.lease is not null and t.run_at > izta.now() then 'running'
-    when t.attempt > 0 then 'failing'
-    else 'pending'
-  end`
+/** What the tasks of a call have in common; tasks that differ say so themselves. */
+type Common = Pick<NewTask, 'queue' | 'job' | 'priority' | 'maxAttempts' | 'delayMs'>
 
-/** The columns of new tasks, one array a column, in the order of every insert. */
-export function taskColumns(tasks: readonly NewTask[]): string[] {
-  return [
-    plainArray(tasks.map((task) => task.id)),
-    textArray(oneForAll(tasks.map((task) => task.queue))),
-    textArray(oneForAll(tasks.map((task) => task.job))),
-    textArray(tasks.map((task) => task.payload)),
-    plainArray(oneForAll(tasks.map((task) => task.priority))),
-    plainArray(oneForAll(tasks.map((task) => task.maxAttempts))),
-    plainArray(oneForAll(tasks.map((task) => task.delayMs))),
-    instantArray(noneForNulls(tasks.map((task) => task.runAt))),
-    textArray(noneForNulls(tasks.map((task) => task.key))),
-    textArray(noneForNulls(tasks.map((task) => task.keyUntil))),
-    textArray(noneForNulls(tasks.map((task) => task.trace))),
-  ]
-}
-
-// The columns of the tasks, and the bounds of their ids where they may have been used before.
-const input = `$1::uuid[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], $7::bigint[],
-  $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::uuid, $13::uuid`
-
-const enqueueAndWake = `
-select refused, wake, later_ms from izta.enqueue_1(${input}, true, interval '${alarmMarginSeconds} seconds')`
-
-// Without a word to the queues: inside an application's transaction their rows would stay locked.
-const enqueueOnly = `
-select refused from izta.enqueue_1(${input}, false, null)`
-
-export function enqueueStatement(tasks: readonly NewTask[], lookInHistory: boolean): Statement {
+/** The task as izta.new_tasks_1 reads it, without what it has in common with others. Its payload is JSON text in a string. */
+function taskObject(task: NewTask, common: Partial<Common>, parent?: string) {
+  const { queue, job, priority, maxAttempts, delayMs } = task
   return {
-    lane: laneOf(tasks),
-    text: enqueueAndWake,
-    values: [...taskColumns(tasks), ...boundsOf(tasks, lookInHistory)],
+    id: task.id,
+    payload: task.payload,
+    queue: queue === common.queue ? undefined : queue,
+    job: job === common.job ? undefined : job,
+    priority: priority === common.priority ? undefined : priority,
+    maxAttempts: maxAttempts === common.maxAttempts ? undefined : maxAttempts,
+    delayMs: delayMs === common.delayMs ? undefined : delayMs,
+    runAt: task.runAt,
+    key: task.key,
+    keyUntil: task.keyUntil,
+    trace: task.trace,
+    parent,
   }
 }
 
-export function enqueueOnlyStatement(tasks: readonly NewTask[], lookInHistory: boolean): Statement {
-  return {
-    lane: laneOf(tasks),
-    text: enqueueOnly,
-    values: [...taskColumns(tasks), ...boundsOf(tasks, lookInHistory)],
-  }
-}
+/** The children of tasks that have ended, for izta.turn_1. */
+export const childrenJson = (parents: readonly { id: string; children: readonly NewTask[] }[]): string =>
+  JSON.stringify(parents.flatMap(({ id, children }) => children.map((child) => taskObject(child, {}, id))))
+
+/**
+ * Whether another task may have the id or the key of one of these. Then the insert may wait for the transaction that
+ * makes or ends that task, and one that expects no conflict would be tried in vain.
+ */
+export const mayExist = (tasks: readonly NewTask[]): boolean => tasks.some(mayWait)
 
 /** Whether another transaction may be about to store a task with the same key or id: then its insert waits for that. */
 export const mayWait = ({ key, idWasGiven }: NewTask): boolean => key !== undefined || idWasGiven === true
 
-const laneOf = (tasks: readonly NewTask[]): Lane => (tasks.some(mayWait) ? 'may-wait' : 'quick')
+const laneOf = (tasks: readonly NewTask[]): Lane => (mayExist(tasks) ? 'may-wait' : 'quick')
 
-/** The least and the greatest id, in the order of text, which is that of UUIDs in lower case. */
-function boundsOf(tasks: readonly NewTask[], areWanted: boolean): (string | null)[] {
-  const ids = areWanted ? tasks.map(({ id }) => id).toSorted() : []
-  return [ids[0] ?? null, ids.at(-1) ?? null]
+const enqueueOne = `
+select izta.enqueue_task_1(p_id => $1::uuid, p_queue => $2::text, p_job => $3::text, p_payload => $4::text,
+  p_priority => $5::smallint, p_max_attempts => $6::smallint, p_delay_ms => $7::bigint, p_run_at => $8::timestamptz,
+  p_key => $9::text, p_key_until => $10::text, p_trace => $11::text) as reply`
+
+const enqueue = (wakes: boolean) => `
+select izta.enqueue_1(p_tasks => $1::json, p_queue => $2::text, p_job => $3::text, p_priority => $4::smallint,
+  p_max_attempts => $5::smallint, p_delay_ms => $6::bigint, p_may_exist => $7::boolean, p_wake => ${wakes}) as reply`
+
+const enqueueAndWake = enqueue(true)
+
+// Leaves the rows of queues alone: inside an application's transaction they would stay locked.
+const enqueueOnly = enqueue(false)
+
+const taskValues = (task: NewTask) => [
+  task.id,
+  task.queue,
+  task.job,
+  task.payload,
+  String(task.priority),
+  String(task.maxAttempts),
+  String(task.delayMs),
+  task.runAt?.toISOString() ?? null,
+  task.key ?? null,
+  task.keyUntil ?? null,
+  task.trace ?? null,
+]
+
+function bulkValues(tasks: readonly NewTask[]): Statement['values'] {
+  const common = tasks[0] as NewTask
+  return [
+    JSON.stringify(tasks.map((task) => taskObject(task, common))),
+    common.queue,
+    common.job,
+    String(common.priority),
+    String(common.maxAttempts),
+    String(common.delayMs),
+    String(mayExist(tasks)),
+  ]
 }
 
-/** A task that was not inserted. `id` is null where the holder committed or ended only now: look again. */
+/** Inserts at least one task, and marks their queues as woken. */
+export function enqueueStatement(tasks: readonly NewTask[]): Statement {
+  const [first, second] = tasks
+  return first !== undefined && second === undefined
+    ? { lane: laneOf(tasks), text: enqueueOne, values: taskValues(first) }
+    : { lane: laneOf(tasks), text: enqueueAndWake, values: bulkValues(tasks) }
+}
+
+/** Inserts at least one task, without a word to its queue. */
+export const enqueueOnlyStatement = (tasks: readonly NewTask[]): Statement => ({
+  lane: laneOf(tasks),
+  text: enqueueOnly,
+  values: bulkValues(tasks),
+})
+
+/** A task that was not made, by its position among those that were sent. */
 export interface Refusal {
   readonly index: number
+  /** The task with its id or key; null when that one ended in this very moment. */
   readonly id: string | null
   readonly status: TaskStatus | null
 }
@@ -93,18 +114,22 @@ export interface EnqueueReply {
 }
 
 export function readEnqueueReply(rows: readonly Row[]): EnqueueReply {
-  const row = onlyRow(rows)
+  interface Reply {
+    refused?: Refusal[] | null
+    wake?: string[] | null
+    laterMs?: number | null
+  }
+  const reply = json<Reply>(onlyRow(rows), 'reply', {})
   return {
-    refused: json<Refusal[]>(row, 'refused', []),
-    wake: json<string[]>(row, 'wake', []),
-    laterAt: optionalInstant(row, 'later_ms'),
+    refused: reply.refused ?? [],
+    wake: reply.wake ?? [],
+    laterAt: reply.laterMs === null || reply.laterMs === undefined ? undefined : new Date(reply.laterMs),
   }
 }
 
 // Who holds a key. Served by task_key.
 const keyHolder = `
-select t.id, ${unfinishedStatus} as status
-from izta.task t where t.job = $1::text and t.key = $2::text and t.key_until is not null and not t.key_freed`
+select id, status from izta.key_holder_1($1::text, $2::text)`
 
 export function keyHolderStatement(job: string, key: string): Statement {
   return { lane: 'quick', text: keyHolder, values: [job, key] }

@@ -22,6 +22,11 @@ select current_setting('server_version') as version, current_setting('server_ver
       and (n.nspowner = r.oid or exists (
         select from pg_class c where c.relnamespace = n.oid and c.relowner = r.oid and c.relkind in ('r', 'p')))
     order by n.nspname) o)::text as owned,
+  (select o.rolname
+    from pg_namespace n
+    join pg_class c on c.relnamespace = n.oid and c.relname = 'task'
+    join pg_roles o on o.oid = c.relowner
+    where n.nspname = $1::text and o.rolsuper) as superuser_owner,
   (select pg_catalog.json_agg(g.role) from (
     select t.role from pg_catalog.unnest('{enqueue,run,read}'::text[]) with ordinality t(role, n)
     join pg_roles m on m.rolname = $1::text || '_'::text || t.role
@@ -56,6 +61,8 @@ export interface ServerFacts {
   readonly usedConnections: number
   /** Schemas beside izta's that belong to the user, or that have tables of the user. */
   readonly owned: readonly string[]
+  /** The owner of izta's tables and functions, if it is a superuser. */
+  readonly superuserOwner: string | undefined
   /** Of the roles that `izta migrate --roles` makes, those that the user has: `enqueue`, `run`, `read`. */
   readonly groupRoles: readonly string[]
 }
@@ -75,17 +82,18 @@ export function readServer([row = {}]: readonly Row[]): ServerFacts {
     ownConnections: optionalNumber(row, 'own_connections'),
     usedConnections: integer(row, 'used_connections'),
     owned: json<readonly string[]>(row, 'owned', []),
+    superuserOwner: optionalText(row, 'superuser_owner'),
     groupRoles: json<readonly string[]>(row, 'group_roles', []),
   }
 }
 
-// What the user may not do and has to; `for update` needs the privilege to update, of history one column's, as
-// migrations/roles.sql grants it. Reads catalogs of a few rows.
+// The privileges that the user lacks of those that migrations/roles.sql grants for running: some columns are enough for an
+// insert or update. Reads catalogs of a few rows.
 const missingPrivileges = `
 with needed(name, privileges) as (
-  values ('task', '{select,insert,update,delete}'::text[]), ('history', '{select,insert,update,delete}'),
-    ('schedule', '{select,insert,update,delete}'), ('queue', '{select,insert,update}'),
-    ('app', '{select,insert,update}'), ('wake', '{select,update}'), ('migration', '{select}'))
+  values ('task', '{select,insert,delete}'::text[]), ('history', '{select}'), ('queue', '{select,insert,update}'),
+    ('schedule', '{select,insert,update,delete}'), ('app', '{select,insert,update}'), ('wake', '{select}'),
+    ('migration', '{select}'))
 select 'usage' as privileges, pg_catalog.format('schema %I', n.nspname) as object
 from pg_namespace n
 where n.nspname = $1::text and not has_schema_privilege(n.oid, 'usage')
@@ -95,14 +103,16 @@ from pg_namespace n
 join pg_class c on c.relnamespace = n.oid and c.relkind = 'r'
 join needed on needed.name = c.relname
 cross join pg_catalog.unnest(needed.privileges) with ordinality as p(name, n)
-where n.nspname = $1::text and not has_table_privilege(c.oid, p.name)
-  and not (c.relname = 'history' and p.name = 'update'::text and has_any_column_privilege(c.oid, 'update'))
+where n.nspname = $1::text and not case
+  when p.name in ('insert', 'update') then has_any_column_privilege(c.oid, p.name)
+  else has_table_privilege(c.oid, p.name) end
 group by n.nspname, c.relname
 union all
 select 'execute', pg_catalog.format('function %I.%I', n.nspname, f.proname)
 from pg_namespace n
 join pg_proc f on f.pronamespace = n.oid
 where n.nspname = $1::text and not has_function_privilege(f.oid, 'execute')
+  and (f.prosecdef or f.proname ~ '^(now|epoch_ms|(status|ready_queues)_[0-9]+)$'::text)
 order by object`
 
 export const missingPrivilegesStatement = (schema: string): Statement => ({

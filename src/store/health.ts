@@ -3,48 +3,66 @@ import type { Row, Statement } from '../db/database.ts'
 import { epochMs, flag, integer, json, optionalInteger, optionalText, text } from './encode.ts'
 import type { DeploymentSeen, LeftOut } from './sync.ts'
 
-/** No statement here reads more rows than this of one queue and priority, or of one table. */
+/** No statement here counts more rows than this of one queue, or of one table. */
 export const healthRows = 10_000
 
-// Every queue, also those that only statements inside applications' transactions have used, with its due tasks, the
-// age of the oldest, and whether a runner holds any. Served by task_due.
+/** How many of the next waiting tasks are looked at for leases; delayed tasks are among them. */
+const waitingRows = 100_000
+
+// Every queue that has a row, tasks that are due or running ones: how many are due, the age of the oldest, and whether a
+// runner holds any. Hops from queue to queue, so that only ready tasks are read. A due task that no claim has made ready
+// yet counts as well. Served by task_ready and task_later.
 const queues = `
-with recursive used as (
-  (select queue from izta.task order by queue limit 1)
+with recursive ready(queue) as (
+  (select t.queue from izta.task t where t.ready order by t.queue, t.priority, t.run_at limit 1)
   union all
-  select (select t.queue from izta.task t where t.queue > u.queue order by t.queue limit 1)
-  from used u where u.queue is not null),
+  select (
+    select t.queue from izta.task t where t.ready and t.queue > r.queue order by t.queue, t.priority, t.run_at limit 1)
+  from ready r where r.queue is not null),
+overdue as (
+  select o.queue, count(*) as tasks, min(o.run_at) as oldest
+  from (
+    select t.queue, t.run_at from izta.task t
+    where not t.ready and t.run_at <= izta.now() order by t.run_at limit $1::integer) o
+  group by o.queue),
+running as (
+  select distinct l.queue
+  from (
+    select t.queue, t.lease from izta.task t
+    where not t.ready and t.run_at > izta.now() order by t.run_at limit $2::integer) l
+  where l.lease is not null),
 named as (
-  select q.name, q.paused from izta.queue q
-  union all
-  select u.queue, false from used u
-  where u.queue is not null and not exists (select from izta.queue q where q.name = u.queue))
-select n.name, n.paused, sum(due.tasks) as due, bool_or(leased.found) as running,
-  coalesce(date_part('epoch', izta.now() - min(due.oldest))::bigint, 0) as oldest_seconds
+  select q.name from izta.queue q
+  union
+  select r.queue from ready r where r.queue is not null
+  union
+  select o.queue from overdue o
+  union
+  select u.queue from running u)
+select n.name, coalesce(q.paused, false) as paused, due.tasks + coalesce(o.tasks, 0) as due,
+  u.queue is not null as running,
+  coalesce(date_part('epoch', izta.now() - least(due.oldest, o.oldest))::bigint, 0) as oldest_seconds
 from named n
-cross join generate_series(0, 9) p(priority)
+left join izta.queue q on q.name = n.name
+left join overdue o on o.queue = n.name
+left join running u on u.queue = n.name
 cross join lateral (
   select count(*) as tasks, min(d.run_at) as oldest
   from (
-    select t.run_at from izta.task t
-    where t.queue = n.name and t.priority = p.priority and t.run_at <= izta.now()
-    order by t.run_at limit $1::integer) d) due
-cross join lateral (
-  select exists (
-    select from (
-      select t.lease from izta.task t
-      where t.queue = n.name and t.priority = p.priority and t.run_at > izta.now()
-      order by t.run_at limit $1::integer) l
-    where l.lease is not null) as found) leased
-group by n.name, n.paused
+    select t.run_at from izta.task t where t.ready and t.queue = n.name
+    order by t.priority, t.run_at limit $1::integer) d) due
 order by n.name`
 
-export const queueHealthStatement: Statement = { lane: 'quick', text: queues, values: [String(healthRows)] }
+export const queueHealthStatement: Statement = {
+  lane: 'quick',
+  text: queues,
+  values: [String(healthRows), String(waitingRows)],
+}
 
 export interface QueueHealth {
   readonly name: string
   readonly paused: boolean
-  /** At most `healthRows` a priority. */
+  /** At most `healthRows` that are ready and as many that no claim has made ready yet. */
   readonly due: number
   /** How long the oldest of them is due. */
   readonly oldestSeconds: number

@@ -4,12 +4,11 @@ import type { AnyJob } from '../job/job.ts'
 import { decodePayload } from '../job/json.ts'
 import type { Task, TaskError, TaskStatus } from '../job/task.ts'
 import { epochMs, flag, instant, integer, json, optionalInstant, optionalText, text } from './encode.ts'
-import { unfinishedStatus } from './enqueue.ts'
 
 const taskColumns = `t.id, t.job, t.queue, t.priority, t.payload, t.attempt, t.max_attempts, t.losses, t.key, t.parent,
   t.schedule, ${epochMs('t.slot')} as slot_ms, pg_catalog.array_to_json(t.errors) as errors,
   ${epochMs('t.created_at')} as created_ms,
-  ${epochMs('t.due_at')} as due_ms, ${unfinishedStatus} as status,
+  ${epochMs('t.due_at')} as due_ms, izta.status_1(t) as status,
   null::json as result, null::bigint as finished_ms, null::bigint as expires_ms,
   ${epochMs('t.run_at')} as lease_ms`
 
@@ -30,7 +29,7 @@ export const getStatement = (id: string): Statement => ({ lane: 'quick', text: g
 
 // Where a task stands, without its payload and result. Served by both primary keys.
 const statusOfTask = `
-select t.job, ${unfinishedStatus} as status from izta.task t where t.id = $1::uuid
+select t.job, izta.status_1(t) as status from izta.task t where t.id = $1::uuid
 union all
 select h.job, h.status from izta.history h where h.id = $1::uuid`
 
@@ -52,7 +51,7 @@ with found as materialized (
   (select ${taskColumns} from izta.task t
   where ($1::uuid is null or t.id < $1::uuid)
     and ($2::text is null or t.queue = $2) and ($3::text is null or t.job = $3)
-    and ($4::text is null or ($4 in ('pending', 'running', 'failing') and $4 = ${unfinishedStatus}))
+    and ($4::text is null or ($4 in ('pending', 'running', 'failing') and $4 = izta.status_1(t)))
   order by t.id desc limit $5::integer + 1)
   union all
   (select ${historyColumns} from izta.history h
@@ -144,7 +143,7 @@ export function readTask<J extends AnyJob>(row: Row): Task<J> {
 
 // Unfinished tasks exactly, ended ones since an instant. Served by task_due and history_finished_at.
 const counts = `
-select t.queue, ${unfinishedStatus} as status, count(*) as count
+select t.queue, izta.status_1(t) as status, count(*) as count
 from izta.task t group by 1, 2
 union all
 select h.queue, h.status, count(*) from izta.history h

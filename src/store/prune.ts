@@ -1,16 +1,10 @@
-// Removes history rows whose time is over, a bounded number at once.
+// Removes history rows whose time is over, a bounded number at once, and rows of unused queues.
 import type { Row, Statement } from '../db/database.ts'
 import { integer } from './encode.ts'
 
 // Served by history_expires_at.
 const prune = `
-with gone as (
-  delete from izta.history
-  where id = any (array(
-    select id from izta.history where expires_at <= izta.now() order by expires_at limit $1::integer
-    for update skip locked))
-  returning id)
-select count(*) as pruned from gone`
+select izta.prune_1($1::integer) as pruned`
 
 export const pruneStatement = (rows: number): Statement => ({
   lane: 'quick',

@@ -2,22 +2,9 @@
 import type { Row, Statement } from '../db/database.ts'
 import { epochMs, flag, integer, optionalInstant, text, textArray } from './encode.ts'
 
-// Makes the rows of named queues, and of queues that only statements inside applications' transactions have used:
-// those are found by hopping from name to name through task_due.
+// Makes the rows of named queues.
 const register = `
-with recursive used as (
-  (select queue from izta.task order by queue limit 1)
-  union all
-  select (select t.queue from izta.task t where t.queue > u.queue order by t.queue limit 1)
-  from used u where u.queue is not null)
-insert into izta.queue (name)
-select n.name from (
-  select pg_catalog.unnest($1::text[]) as name
-  union
-  select queue from used where queue is not null) n
-where not exists (select from izta.queue q where q.name = n.name)
-order by n.name
-on conflict do nothing`
+select izta.register_queues_1($1::text[])`
 
 export const registerQueuesStatement = (names: readonly string[]): Statement => ({
   lane: 'may-wait',
@@ -25,18 +12,20 @@ export const registerQueuesStatement = (names: readonly string[]): Statement => 
   values: [textArray(names)],
 })
 
-// Every queue, with what waits in it. Served by task_due.
+// Every queue that has a row or due tasks, with the tasks that are due. Served by task_ready and task_later.
 const list = `
-select q.name, q.paused, d.due, ${epochMs('d.oldest')} as oldest_ms
-from izta.queue q
-cross join lateral (
-  select coalesce(sum(x.due), 0) as due, min(x.oldest) as oldest
-  from generate_series(0, 9) p(priority)
-  cross join lateral (
-    select count(*) as due, min(t.run_at) as oldest
-    from izta.task t
-    where t.queue = q.name and t.priority = p.priority and t.run_at <= izta.now()) x) d
-order by q.name`
+with due as (
+  select d.queue, count(*) as due, min(d.run_at) as oldest
+  from (
+    select t.queue, t.run_at from izta.task t where t.ready
+    union all
+    select t.queue, t.run_at from izta.task t where not t.ready and t.run_at <= izta.now()) d
+  group by d.queue)
+select n.name, coalesce(q.paused, false) as paused, coalesce(d.due, 0) as due, ${epochMs('d.oldest')} as oldest_ms
+from (select name from izta.queue union select queue from due) n
+left join izta.queue q on q.name = n.name
+left join due d on d.queue = n.name
+order by n.name`
 
 export const listQueuesStatement: Statement = { lane: 'quick', text: list, values: [] }
 
@@ -58,8 +47,7 @@ export const readQueues = (rows: readonly Row[]): QueueInfo[] =>
   }))
 
 const setPaused = `
-insert into izta.queue (name, paused) values ($1::text, $2::boolean)
-on conflict (name) do update set paused = excluded.paused, woken_at = '-infinity'`
+select izta.pause_queue_1(p_name => $1::text, p_paused => $2::boolean)`
 
 export const setQueuePausedStatement = (name: string, paused: boolean): Statement => ({
   lane: 'may-wait',
@@ -67,22 +55,9 @@ export const setQueuePausedStatement = (name: string, paused: boolean): Statemen
   values: [name, String(paused)],
 })
 
-// Marks a queue as woken after a commit elsewhere. A mark that somebody else has locked counts as old.
+// Marks a queue as woken after a commit elsewhere.
 const wake = `
-with known as (
-  insert into izta.queue (name, woken_at) select $1::text, izta.now()
-  where not exists (select from izta.queue where name = $1)
-  on conflict do nothing),
-stale as materialized (
-  select n.name
-  from (select $1::text as name) n
-  left join izta.queue q on q.name = n.name
-  where q.name is null or (not q.paused and q.woken_at < izta.now() - interval '1 second')),
-marked as (
-  update izta.queue q set woken_at = izta.now()
-  where q.name = any (array(
-    select l.name from izta.queue l where l.name in (select s.name from stale s) for no key update skip locked)))
-select name from stale`
+select $1::text as name where izta.wake_queue_1($1::text)`
 
 export const wakeQueueStatement = (name: string): Statement => ({
   lane: 'quick',
@@ -90,51 +65,9 @@ export const wakeQueueStatement = (name: string): Statement => ({
   values: [name],
 })
 
-// Queues with tasks that no runner was woken for lately and that are due, as a tick finds them after lost wakes, or due
-// so soon that a runner waits for them ($1), if none does so already; and what waits in every queue. Counts end at
-// 10,000 a priority, or a backlog would be read in full each time. Also records that a tick has come, without waiting for
-// another that does the same. Served by task_due.
+// Queues with due tasks, and those that want a runner.
 const wakeDue = `
-with due as materialized (
-  select q.name from izta.queue q
-  where not q.paused and q.woken_at < izta.now() - interval '1 second'
-    and exists (
-      select from generate_series(0, 9) p(priority)
-      cross join lateral (
-        -- The order makes the index the cheapest way whatever the statistics say.
-        select t.run_at from izta.task t
-        where t.queue = q.name and t.priority = p.priority
-          and t.run_at <= izta.now() + $1::float8 * interval '1 second'
-          -- The runner of a leased task settles it long before.
-          and (t.run_at <= izta.now() or t.lease is null)
-        order by t.run_at limit 1) x
-      where x.run_at <= izta.now() or q.lingers_until <= izta.now() or q.lingers_until > x.run_at)),
-marked as (
-  update izta.queue q set woken_at = izta.now()
-  where q.name = any (array(
-    select l.name from izta.queue l where l.name in (select d.name from due d)
-    order by l.name for no key update skip locked))),
-ticked as (
-  update izta.wake w set ticked_at = izta.now()
-  where w.singleton = any (array(
-    select k.singleton from izta.wake k where k.ticked_at < izta.now() - interval '1 second'
-    for no key update skip locked))),
-waiting as (
-  select q.name, q.paused, sum(x.due) as due, min(x.oldest) as oldest
-  from izta.queue q
-  cross join generate_series(0, 9) p(priority)
-  cross join lateral (
-    select count(*) as due, min(y.run_at) as oldest
-    from (
-      select t.run_at from izta.task t
-      where t.queue = q.name and t.priority = p.priority and t.run_at <= izta.now()
-      order by t.run_at limit 10000) y) x
-  group by q.name, q.paused)
-select w.name, w.paused, w.due, coalesce(${epochMs('izta.now() - w.oldest')}, 0) as oldest_due_ms,
-  w.name in (select d.name from due d) as wake
-from waiting w
-where w.due > 0::numeric or w.name in (select d.name from due d)
-order by w.name`
+select name, paused, due, oldest_due_ms, wake from izta.tick_queues_1(p_ahead_seconds => $1::float8)`
 
 export const wakeDueStatement = (aheadSeconds: number): Statement => ({
   lane: 'quick',

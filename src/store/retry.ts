@@ -1,37 +1,11 @@
-// Moves an ended task back to the unfinished ones, or makes a failing one due now.
+// Moves an ended task back to the unfinished ones, or makes a failing one due now (izta.retry_task_1).
 import type { Row, Statement } from '../db/database.ts'
 import type { TaskStatus } from '../job/task.ts'
-import { optionalText, text } from './encode.ts'
+import { flag, optionalText } from './encode.ts'
 
-// Ended: back into the hot table with the same id, attempt 0, errors kept. Failing: due now. Claims go on counting, so
-// that no old outcome fits the new claim, and from 1: to its schedule the task is no longer one that never started.
-// Its key is held again.
-// Served by both primary keys; a taken key raises 23505 on task_key.
 const retry = `
-with back as (
-  delete from izta.history h
-  where h.id = $1::uuid and h.payload is not null and (h.status <> 'finished' or $2::boolean)
-  returning h.*),
-moved as (
-  insert into izta.task (id, queue, job, payload, priority, max_attempts, claims, run_at, due_at, key, key_until,
-    parent, schedule, slot, created_at, errors)
-  select id, queue, job, payload, priority, max_attempts, greatest(claims, 1), izta.now(), izta.now(), key, key_until,
-    parent, schedule, slot, created_at, errors
-  from back
-  returning id, queue),
-hurried as (
-  update izta.task t set run_at = izta.now(), due_at = izta.now()
-  where t.id = $1::uuid and (t.lease is null or t.run_at <= izta.now()) and t.attempt > 0
-  returning t.id, t.queue)
-select
-  case
-    when exists (select from moved) then 'moved'
-    when exists (select from hurried) then 'hurried'
-    else 'nothing'
-  end as did,
-  coalesce((select queue from moved), (select queue from hurried)) as queue,
-  (select h.status from izta.history h where h.id = $1::uuid) as ended_as,
-  (select h.payload is null from izta.history h where h.id = $1::uuid) as bare`
+select outcome, queue, status, is_tombstone, wake, holder
+from izta.retry_task_1(p_id => $1::uuid, p_force => $2::boolean)`
 
 export const retryStatement = (id: string, force: boolean): Statement => ({
   lane: 'may-wait',
@@ -40,20 +14,27 @@ export const retryStatement = (id: string, force: boolean): Statement => ({
 })
 
 export interface RetryReply {
-  readonly did: 'moved' | 'hurried' | 'nothing'
+  /** Undefined when nothing was done. */
+  readonly outcome: 'requeued' | 'due-now' | undefined
   readonly queue: string | undefined
-  /** How the task had ended before, if it had. */
-  readonly endedAs: TaskStatus | undefined
-  /** Only its bare row was kept: there is no payload to run again. */
-  readonly bare: boolean
+  /** Of a task that was left as it is; undefined when there is none. */
+  readonly status: TaskStatus | undefined
+  /** Only a tombstone is left: there is no payload to run again. */
+  readonly isTombstone: boolean
+  /** Whether the queue wants a runner. */
+  readonly wake: boolean
+  /** The unfinished task that holds its key. */
+  readonly holder: string | undefined
 }
 
 export function readRetryReply(rows: readonly Row[]): RetryReply {
   const row = rows[0] ?? {}
   return {
-    did: text(row, 'did') as RetryReply['did'],
+    outcome: optionalText(row, 'outcome') as RetryReply['outcome'],
     queue: optionalText(row, 'queue'),
-    endedAs: optionalText(row, 'ended_as') as TaskStatus | undefined,
-    bare: row['bare'] === 't',
+    status: optionalText(row, 'status') as TaskStatus | undefined,
+    isTombstone: flag(row, 'is_tombstone'),
+    wake: flag(row, 'wake'),
+    holder: optionalText(row, 'holder'),
   }
 }

@@ -89,6 +89,7 @@ export async function runJob<J extends AnyJob>(
     attempt: attempt - 1,
     maxAttempts: job.maxAttempts,
     losses,
+    lost: losses > 0,
     claims: 1,
     cancel: false,
     skipOverlap: false,

@@ -99,7 +99,7 @@ test('a light invocation makes three calls, and once an hour a fourth that prune
   const calls: string[] = []
   const counting: Database = {
     query(statement) {
-      calls.push(/turn|delete/.exec(statement.text)?.[0] ?? statement.text)
+      calls.push(/turn|prune/.exec(statement.text)?.[0] ?? statement.text)
       return database.query(statement)
     },
   }
@@ -122,10 +122,10 @@ test('a light invocation makes three calls, and once an hour a fourth that prune
     expect(await handler({}, minutes(5))).toMatchObject({ finished: 1 })
     return calls.join(' ')
   }
-  expect(await callsOfOne()).toBe('turn turn turn delete')
+  expect(await callsOfOne()).toBe('turn turn turn prune')
   expect(await callsOfOne()).toBe('turn turn turn')
   skippedMs = 3_600_000
-  expect(await callsOfOne()).toBe('turn turn turn delete')
+  expect(await callsOfOne()).toBe('turn turn turn prune')
 })
 
 test('wakes that a run has sent are awaited before the process may freeze', async () => {

@@ -5,6 +5,7 @@ import { createTestClock, type TestClock } from 'izta/testing'
 import { beforeEach, expect, test } from 'vitest'
 import * as z from 'zod'
 import type { AwsApi, AwsRequest } from '../../src/aws/api.ts'
+import { defaults } from '../../src/defaults.ts'
 import { testDatabase } from '../support/database.ts'
 
 const { database, pool } = await testDatabase()
@@ -182,6 +183,16 @@ test('an alarm that is about to go off is not relied upon', async () => {
   expect(world.steps).toHaveLength(2)
 })
 
+test('SQL and TypeScript agree on the margin of alarms, and a late call trusts no mark before the last look', async () => {
+  const { rows } = await pool.query<{ margin: number; late: string }>(`
+    select date_part('epoch', izta.alarm_margin()) as margin,
+      (select prosrc from pg_proc where oid = 'izta.is_late_1'::regproc) as late`)
+  expect(rows[0]?.margin).toBe(defaults.alarm.marginSeconds)
+  const [, lateMs] = /interval '(\d+) ms'/.exec(rows[0]?.late ?? '') ?? []
+  expect(Number(lateMs)).toBeGreaterThan(0)
+  expect(Number(lateMs)).toBeLessThan(defaults.runner.lastLookMs)
+})
+
 test('of two that arm at once the earlier alarm is recorded, whoever comes last', async () => {
   const atGate: (() => void)[] = []
   const both = Promise.withResolvers<void>()
@@ -302,7 +313,7 @@ test('the lease of a runner that died is seen by the one that follows it', async
   const world = deploy()
   await world.izta.enqueue(note, 'taken by a runner that died')
   await pool.query(`
-    update izta.task set lease = gen_random_uuid(), claims = 1, run_at = izta.now() + interval '4 minutes'`)
+    update izta.task set ready = false, lease = gen_random_uuid(), claims = 1, run_at = izta.now() + interval '4 minutes'`)
   // Lambda's second try of its event.
   await world.functions['runner']?.()
   expect(minutesOf(world.alarms)).toEqual(['12:04'])

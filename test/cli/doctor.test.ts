@@ -87,14 +87,28 @@ async function newRunnerUser() {
   const user = await newUser()
   await pool.query(`
     grant usage on schema izta to ${user.name};
-    grant select, insert, update, delete on all tables in schema izta to ${user.name}`)
+    grant select, insert, update, delete on all tables in schema izta to ${user.name};
+    grant execute on all functions in schema izta to ${user.name}`)
   return user
 }
 
 describe('a healthy installation', () => {
   test('passes every check', async () => {
-    const user = await newRunnerUser()
-    const { code, findings, of } = await doctor({ databaseUrl: user.url })
+    const schema = `healthy_${randomUUID().slice(0, 8)}`
+    const owner = await newUser(empty)
+    await empty.pool.query(
+      `alter role ${owner.name} createrole; grant create on database ${empty.name} to ${owner.name}`,
+    )
+    const asOwner = pgDatabase(owner.url)
+    await migrate(asOwner, { schema, roles: true })
+    await asOwner.close?.()
+    const roles = ['enqueue', 'run', 'read'].map((role) => `${schema}_${role}`).join()
+    onTestFinished(async () => {
+      await empty.pool.query(`drop schema ${schema} cascade; drop owned by ${roles}; drop role ${roles}`)
+    })
+    const user = await newUser(empty)
+    await empty.pool.query(`grant ${schema}_run to ${user.name}`)
+    const { code, findings, of } = await doctor({ databaseUrl: user.url, schema })
     expect(findings.filter(({ level }) => level !== 'ok')).toEqual([])
     expect(code).toBe(0)
     expect(findings.map(({ name }) => name).join(', ')).toBe(
@@ -105,7 +119,10 @@ describe('a healthy installation', () => {
 
   test('a warning alone is no failure', async () => {
     const { code, of } = await doctor()
-    expect(of('user')).toEqual([expect.stringMatching(/^warning: \w+ is a superuser/)])
+    expect(of('user')).toEqual([
+      expect.stringMatching(/^warning: \w+ is a superuser/),
+      expect.stringMatching(/^warning: \w+ owns izta's tables and is a superuser/),
+    ])
     expect(code).toBe(0)
   })
 })
@@ -207,10 +224,10 @@ describe('schema', () => {
   test('a migration that the database lacks', async () => {
     await pool.query(`update izta.migration set name = '0000_moved', id = 90 where id = 3`)
     onTestFinished(async () => {
-      await pool.query(`update izta.migration set name = '0003_create_turn', id = 3 where id = 90`)
+      await pool.query(`update izta.migration set name = '0003_create_enqueue', id = 3 where id = 90`)
     })
     const { of } = await doctor()
-    expect(of('schema')).toEqual(['failure: Schema izta lacks 0003_create_turn: run `izta migrate`.'])
+    expect(of('schema')).toEqual(['failure: Schema izta lacks 0003_create_enqueue: run `izta migrate`.'])
   })
 
   test('a migration that broke off leaves tables out, which is said once', async () => {
@@ -256,18 +273,31 @@ describe('user and privileges', () => {
     const { name, url: databaseUrl } = await newRunnerUser()
     await pool.query(`create schema shop authorization ${name}`)
     const { of } = await doctor({ databaseUrl })
-    expect(of('user')).toEqual([expect.stringContaining(`warning: ${name} also owns shop, beside izta`)])
+    expect(of('user')).toContainEqual(
+      expect.stringContaining(`warning: ${name} also owns shop, besides izta`),
+    )
+  })
+
+  test('tables of a superuser, with whose rights the functions run', async () => {
+    const { url: databaseUrl } = await newRunnerUser()
+    const { rows } = await pool.query<{ user: string }>('select current_user as user')
+    const { code, of } = await doctor({ databaseUrl })
+    expect(of('user')).toEqual([
+      expect.stringContaining(`warning: ${rows[0]?.user} owns izta's tables and is a superuser`),
+    ])
+    expect(code).toBe(0)
   })
 
   test('missing privileges are named as a grant, once', async () => {
     const { name, url: databaseUrl } = await newRunnerUser()
     await pool.query(`
-      revoke update, delete on izta.task from ${name};
-      revoke select on izta.schedule from ${name}`)
+      revoke update, delete on izta.schedule from ${name};
+      revoke select on izta.app from ${name};
+      revoke execute on function izta.prune_1(integer), izta.now(), izta.make_ready_1() from ${name}`)
     const { code, findings, of } = await doctor({ databaseUrl })
     expect(of('privileges')).toEqual([
       expect.stringContaining(
-        `grant select on izta.schedule to "${name}"; grant update, delete on izta.task to "${name}"`,
+        `run: grant execute on function izta.now to "${name}"; grant execute on function izta.prune_1 to "${name}"; grant select on izta.app to "${name}"; grant update, delete on izta.schedule to "${name}"`,
       ),
     ])
     expect(findings.filter(({ level }) => level === 'failure')).toHaveLength(1)
@@ -369,8 +399,8 @@ describe('dead rows and what holds them', () => {
   test('dead rows that an open snapshot keeps', async () => {
     const [writer, reader] = await Promise.all([connect(), connect()])
     await writer.query(`
-      insert into izta.task (id, queue, job, payload, run_at, due_at, created_at)
-      select gen_random_uuid(), 'default', 'job', '{}', now(), now(), now() from generate_series(1, 51000)`)
+      insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, created_at)
+      select gen_random_uuid(), 'default', 'job', '{}', 5, 3, now(), now(), now() from generate_series(1, 51000)`)
     await reader.query('begin isolation level repeatable read; select 1')
     await writer.query(`delete from izta.task; ${reportNow}`)
     await writer.query('analyze izta.task')
@@ -390,8 +420,8 @@ describe('dead rows and what holds them', () => {
       await pool.query('alter table izta.task alter payload set storage extended')
     })
     await writer.query(`
-      insert into izta.task (id, queue, job, payload, run_at, due_at, created_at)
-      select gen_random_uuid(), 'default', 'job', to_json(repeat('x', 7900)), now(), now(), now()
+      insert into izta.task (id, queue, job, payload, priority, max_attempts, run_at, due_at, created_at)
+      select gen_random_uuid(), 'default', 'job', to_json(repeat('x', 7900)), 5, 3, now(), now(), now()
       from generate_series(1, 9000)`)
     // The row in the last page keeps vacuum from giving the others back.
     await writer.query(`delete from izta.task where ctid <> (select max(ctid) from izta.task); ${reportNow}`)
@@ -419,7 +449,7 @@ describe('queues', () => {
   test('a queue that runners are too slow for', async () => {
     for (let n = 0; n < 3; n++) await izta.enqueue(job, undefined, { runAt: ago(700) })
     await pool.query(`
-      update izta.task set lease = gen_random_uuid(), run_at = now() + interval '1 minute'
+      update izta.task set lease = gen_random_uuid(), ready = false, run_at = now() + interval '1 minute'
       where id = (select id from izta.task limit 1)`)
     const { of } = await doctor()
     expect(of('queues')).toEqual([expect.stringMatching(/^warning: .* 2 tasks due, .* allow more of them/)])
@@ -433,7 +463,7 @@ describe('queues', () => {
   })
 
   test('a queue that only statements inside transactions have used', async () => {
-    await database.query(enqueueOnlyStatement([newTask({ queue: 'mail', runAt: ago(700) })], false))
+    await database.query(enqueueOnlyStatement([newTask({ queue: 'mail', runAt: ago(700) })]))
     const { of } = await doctor()
     expect(of('queues')).toEqual([expect.stringContaining('failure: Queue "mail" has 1 task due')])
   })
@@ -909,7 +939,7 @@ describe('the command', { timeout: 60_000 }, async () => {
     )
     expect(withStack).toMatchObject({ code: 1, stderr: '' })
     expect(
-      withStack.stdout.split('\n').filter((line) => /timeouts|functions|runtime|connections/.test(line)),
+      withStack.stdout.split('\n').filter((line) => /^. (timeouts|functions|runtime|connections)/.test(line)),
     ).toEqual([
       expect.stringMatching(
         /^✖ timeouts +Job "longer" .* shop-prod-runner has 300 s and refuses to start: raise/,

@@ -16,6 +16,7 @@ import { drain } from 'izta/testing'
 import { beforeEach, describe, expect, test } from 'vitest'
 import * as z from 'zod'
 import { testDatabase } from '../support/database.ts'
+import { enqueuedBy } from '../support/enqueued.ts'
 
 const { database, pool, connect } = await testDatabase()
 const log: Logger = { debug() {}, info() {}, warn() {}, error() {} }
@@ -495,9 +496,9 @@ describe.for([
       database: {
         async query(statement) {
           const rows = await subject.database.query(statement)
-          if (!statement.text.includes('enqueue_1') || ++answers > 1) return rows
+          if (enqueuedBy(statement) === undefined || ++answers > 1) return rows
           await own.cancel(holder.id)
-          return [{ ...rows[0], refused: JSON.stringify([{ index: 0, id: null, status: null }]) }]
+          return [{ reply: JSON.stringify({ refused: [{ index: 0, id: null, status: null }] }) }]
         },
       },
     })

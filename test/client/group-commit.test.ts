@@ -6,15 +6,13 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { beforeEach, expect, test } from 'vitest'
 import * as z from 'zod'
 import { testDatabase } from '../support/database.ts'
+import { enqueuedBy } from '../support/enqueued.ts'
 
 const { database, pool, url } = await testDatabase()
 beforeEach(() => pool.query('truncate izta.task, izta.history, izta.queue'))
 const silent = () => {}
 const log = { debug: silent, info: silent, warn: silent, error: silent }
 const note = defineJob({ id: 'note', payload: z.string() })
-
-type Statement = Parameters<Database['query']>[0]
-const payloadsIn = ({ values }: Statement) => (values[3] ?? '').match(/\d+/g) ?? []
 
 /** The database, and what it was sent; `meddle` may answer instead of it. */
 function between(
@@ -26,8 +24,9 @@ function between(
   const wrapped: Database = {
     joinsEnqueues,
     async query(statement) {
-      if (!statement.text.includes('enqueue_1')) return database.query(statement)
-      const payloads = payloadsIn(statement)
+      const tasks = enqueuedBy(statement)
+      if (tasks === undefined) return database.query(statement)
+      const payloads = tasks.map(({ payload }) => JSON.parse(payload) as string)
       sent.push(payloads)
       return (await meddle(payloads, () => database.query(statement))) as Record<string, string | null>[]
     },
@@ -112,7 +111,7 @@ test('wakes that take long hold up their own callers only', async () => {
   const izta = createIzta({ database: wrapped, jobs: [note], log, wake: { wake: () => delivered.promise } })
   const first = [1, 2, 3, 4].map((n) => izta.enqueue(note, `${n}`, { queue: `queue-${n}` }))
   // Its queue was woken just now: it has nothing to wait for.
-  await pool.query(`insert into izta.queue (name, woken_at) values ('awake', now() + interval '1 hour')`)
+  await pool.query(`insert into izta.queue (name, woken_at) values ('awake', now())`)
   expect(await izta.enqueue(note, '5', { queue: 'awake' })).toMatchObject({ created: true })
   delivered.resolve()
   expect(await Promise.all(first)).toHaveLength(4)

@@ -182,7 +182,7 @@ describe('the statement', () => {
     for (let look = 0; look < 500 && (await pool.query(blocked)).rowCount === 0; look++);
     await first.query('commit')
     expect(mine.read(await waiting)).toEqual({ id: holder.id, created: false, status: 'pending' })
-    const gone = [{ refused: [{ index: 0, id: null, status: null }] }]
+    const gone = [{ reply: { refused: [{ index: 0, id: null, status: null }] } }]
     expect(() => mine.read(gone)).toThrow(expect.objectContaining({ code: 'key-contended', retryable: true }))
   })
 

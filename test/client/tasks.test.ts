@@ -159,7 +159,7 @@ describe('retry', () => {
   test('runs a failed task again with the same id, attempts counted anew and errors kept', async () => {
     const id = await enqueueFailed({ key: 'k' })
     woken.length = 0
-    expect(await izta.retry(id)).toEqual({ outcome: 'moved' })
+    expect(await izta.retry(id)).toEqual({ outcome: 'requeued' })
     expect(woken).toEqual(['default'])
     expect(await izta.get(flaky, id)).toMatchObject({
       status: 'pending',
@@ -175,14 +175,14 @@ describe('retry', () => {
   test('runs a cancelled task again', async () => {
     const { id } = await izta.enqueue(flaky)
     await izta.cancel(id)
-    expect(await izta.retry(id)).toEqual({ outcome: 'moved' })
+    expect(await izta.retry(id)).toEqual({ outcome: 'requeued' })
     expect(await drain(izta)).toMatchObject({ claimed: 1 })
   })
 
   test('makes a failing task due now', async () => {
     const { id } = await izta.enqueue(flaky)
     await drain(izta)
-    expect(await izta.retry(id)).toEqual({ outcome: 'hurried' })
+    expect(await izta.retry(id)).toEqual({ outcome: 'due-now' })
     expect(await izta.get(flaky, id)).toMatchObject({ status: 'failing', dueAt: clock.date })
     await drain(izta)
     expect(await izta.get(flaky, id)).toMatchObject({ status: 'failed', attempt: 2 })
@@ -197,7 +197,7 @@ describe('retry', () => {
       code: 'task-finished',
       message: `Task ${id} has finished: pass { force: true } to run it again.`,
     })
-    expect(await izta.retry(id, { force: true })).toEqual({ outcome: 'moved' })
+    expect(await izta.retry(id, { force: true })).toEqual({ outcome: 'requeued' })
     expect(await drain(izta)).toMatchObject({ finished: 1 })
   })
 
@@ -233,22 +233,29 @@ describe('retry', () => {
   test('whose key frees at that very moment is tried anew', async () => {
     const id = await enqueueFailed({ key: 'k' })
     const holder = await izta.enqueue(flaky, undefined, { key: 'k' })
+    let answers = 0
     const racing = create({
       database: {
-        query: (statement) =>
-          database.query(statement).catch(async (error: unknown) => {
-            await izta.cancel(holder.id)
-            throw error
-          }),
+        async query(statement) {
+          const rows = await database.query(statement)
+          if (!statement.text.includes('retry_task_1') || ++answers > 1) return rows
+          // As if the holder had ended between the conflict and the look for it.
+          expect(rows).toMatchObject([{ outcome: null, status: 'failed', holder: holder.id }])
+          await izta.cancel(holder.id)
+          return [{ ...rows[0], holder: null }]
+        },
       },
     })
-    expect(await racing.retry(id)).toEqual({ outcome: 'moved' })
+    expect(await racing.retry(id)).toEqual({ outcome: 'requeued' })
+    expect(answers).toBe(2)
   })
 
   test('whose answer was lost is reported as done, and wakes', async () => {
     const id = await enqueueFailed()
     woken.length = 0
-    expect(await create({ database: losingOne(), clock: impatient }).retry(id)).toEqual({ outcome: 'moved' })
+    expect(await create({ database: losingOne(), clock: impatient }).retry(id)).toEqual({
+      outcome: 'requeued',
+    })
     expect(woken).toEqual(['default'])
   })
 

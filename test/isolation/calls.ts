@@ -18,7 +18,7 @@ export async function takeTurn(database: Database, request: Partial<TurnRequest>
     replyBytes: 1024 * 1024,
     outcomes: [],
     watch: [],
-    floors: [],
+    ranges: [],
     ...request,
   })
   return readTurnReply(await database.query(statement))
@@ -28,18 +28,13 @@ export type Reply = Awaited<ReturnType<typeof takeTurn>>
 export const claimIds = (reply: unknown) => (reply as Reply).claimed.map(({ id }) => id)
 export const unsettled = (reply: unknown) => (reply as Reply).unsettled
 
-/** Once more when the task moved in between, as the client does. */
 export const cancelOf: (id: string) => Call<unknown> = (id) => async (database) => {
   const keep = { jobs: '{}', seconds: '{}', fallbackSeconds: 3600 }
-  for (let attempt = 1; attempt <= 5; attempt++) {
-    const reply = readCancelReply(await database.query(cancelStatement(id, keep)))
-    if (reply !== 'moving') return reply
-  }
-  throw new Error('the task moves all the time')
+  return readCancelReply(await database.query(cancelStatement([id], keep)), id)
 }
 
 /** One enqueue that may be a repeat, as the client sends it. */
 export const enqueueCall = async (database: Database, tasks: readonly NewTask[]): Promise<EnqueueReply> =>
-  readEnqueueReply(await database.query(enqueueStatement(tasks, true)))
+  readEnqueueReply(await database.query(enqueueStatement(tasks)))
 
 export const refusals = (reply: unknown) => (reply as EnqueueReply).refused

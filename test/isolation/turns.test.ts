@@ -272,7 +272,7 @@ for (const isolation of isolations) {
               outcomes: [outcome(held[0]!, 'retry', { body: failure, delayMs: 60_000 })],
             }),
           release: async (db, { lease }) => {
-            const range = { lease, queues: [queue], leaseMs: 60_000, except: [] }
+            const range = { lease, leaseMs: 60_000, except: [] }
             return readReleased(await db.query(releaseHeldStatement(range)))
           },
         },
@@ -293,7 +293,7 @@ for (const isolation of isolations) {
         sessions: {
           claim: (db) => takeTurn(db, { lease: newLease(), limit: 2 }),
           release: async (db, { lease }) => {
-            const range = { lease, queues: [queue], leaseMs: 0, except: [] }
+            const range = { lease, leaseMs: 0, except: [] }
             return readReleased(await db.query(releaseHeldStatement(range)))
           },
         },
@@ -321,7 +321,7 @@ for (const isolation of isolations) {
         sessions: {
           claim: (db, { lease }) => takeTurn(db, { lease, limit: 2 }),
           held: async (db, { lease }) => {
-            const range = { lease, queues: [queue], leaseMs: 60_000, except: [] }
+            const range = { lease, leaseMs: 60_000, except: [] }
             return readHeld(await db.query(heldStatement(range))).map(({ id }) => id)
           },
         },
@@ -384,7 +384,7 @@ for (const isolation of isolations) {
           cancel: (db, { held }) => cancelOf(held[1]!.id)(db, undefined),
           'hand back': (db, { lease, held }) => {
             const except = held.slice(0, 3).map(({ id }) => id)
-            return db.query(releaseHeldStatement({ lease, queues: [queue], leaseMs: 60_000, except }))
+            return db.query(releaseHeldStatement({ lease, leaseMs: 60_000, except }))
           },
           pause: (db) => db.query(setQueuePausedStatement(queue, true)),
         },

@@ -154,7 +154,7 @@ export class Model {
     if (task.status === 'pending' || task.status === 'running') return 'task-unfinished'
     if (task.status === 'failing') {
       task.dueAt = this.now
-      return 'hurried'
+      return 'due-now'
     }
     if (isBare(task)) return 'payload-gone'
     if (task.status === 'finished' && !force) return 'task-finished'
@@ -166,7 +166,7 @@ export class Model {
       holdsKey: task.spec.key !== undefined,
     })
     Object.assign(task, { finishedAt: undefined, expiresAt: undefined })
-    return 'moved'
+    return 'requeued'
   }
 
   isDue = (task: ModelTask) => isWaiting(task) && task.dueAt <= this.now
@@ -189,7 +189,8 @@ export class Model {
     task.status = 'running'
     task.runs++
     if (task.spec.keyUntil === 'started') task.holdsKey = false
-    if (seen.some((other) => other.spec.priority < priority)) return 'another has a better priority'
+    if (seen.some((other) => other.spec.queue === queue && other.spec.priority < priority))
+      return 'another of its queue has a better priority'
     const peers = seen.filter((other) => other.spec.priority === priority && other.spec.queue === queue)
     if (peers.some((other) => other.dueAt < task.dueAt))
       return 'another of its queue and priority was due before'

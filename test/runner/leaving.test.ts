@@ -249,7 +249,7 @@ test('a task whose handler still works here after its lease is over is put off, 
   run.leave()
   await run.done
   await clock.advance({ seconds: 903 })
-  const next = invoke(izta, 900, { capacity, whenIdle: 'leave' })
+  const next = invoke(izta, 900, { capacity, whenIdle: 'leave-quietly' })
   expect(await next.run.done).toMatchObject({ claimed: 1, released: 1 })
   expect(begun).toEqual([id])
   expect(await rows()).toMatchObject([{ lease: null, losses: 1 }])

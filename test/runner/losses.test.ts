@@ -273,7 +273,10 @@ test('two runs that share a capacity let a lost task of one run alone among both
   await own.enqueueMany(job, ['a', 'b', 'c'])
   await loseAll(1)
   await own.enqueueMany(job, ['d', 'e', 'f'])
-  await Promise.all([invoke(own, capacity, 'leave').run.done, invoke(own, capacity, 'leave').run.done])
+  await Promise.all([
+    invoke(own, capacity, 'leave-quietly').run.done,
+    invoke(own, capacity, 'leave-quietly').run.done,
+  ])
   await drain(own)
   const { rows } = await pool.query(`select count(*)::int from izta.history where status = 'finished'`)
   expect(rows).toEqual([{ count: 6 }])
@@ -282,7 +285,7 @@ test('two runs that share a capacity let a lost task of one run alone among both
   expect(capacity.free()).toBe(10)
 })
 
-function invoke(own: typeof izta, capacity = new Capacity(10), whenIdle: 'stay' | 'leave' = 'stay') {
+function invoke(own: typeof izta, capacity = new Capacity(10), whenIdle: 'stay' | 'leave-quietly' = 'stay') {
   const config = configOf(own)
   const deadline = deadlineAfter(clock, 900_000, config.jobs.values())
   return { run: startRun({ config, queues: [], capacity, deadline, whenIdle, hops: 0 }) }

@@ -6,6 +6,7 @@ import { configOf } from '../../src/config.ts'
 import { deadlineAfter } from '../../src/runner/deadline.ts'
 import { Capacity } from '../../src/runner/capacity.ts'
 import { startRun } from '../../src/runner/runner.ts'
+import { argument } from '../support/arguments.ts'
 import { testDatabase } from '../support/database.ts'
 
 const { database, pool } = await testDatabase()
@@ -45,7 +46,7 @@ async function run(
   const between: Database = {
     async query(statement) {
       if (!statement.text.includes('turn_1')) return meddle(statement, database.query, beside)
-      const turn = { limit: Number(statement.values[3]), claimed: 0, beside: ++beside }
+      const turn = { limit: Number(argument(statement, 'p_limit')), claimed: 0, beside: ++beside }
       turns.push(turn)
       try {
         const rows = await meddle(statement, (one) => database.query(one), turn.beside)

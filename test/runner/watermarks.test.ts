@@ -10,6 +10,7 @@ import { startRun } from '../../src/runner/runner.ts'
 import type { ClaimedTask } from '../../src/store/turn.ts'
 import { testDatabase } from '../support/database.ts'
 import { claim, enqueue, newTask } from '../store/statements.ts'
+import { argument } from '../support/arguments.ts'
 
 const { database, pool } = await testDatabase()
 const task = (queue: string, priority: number, dueMs: number) =>
@@ -23,43 +24,49 @@ function marking() {
 
 test('the first claim looks from the beginning; after a full one the next looks from the last due instant', () => {
   const { watermarks } = marking()
-  expect(watermarks.forClaim()).toEqual([])
+  expect(watermarks.ranges()).toEqual([])
   watermarks.record([], 10, [task('a', 5, 100), task('a', 5, 300), task('a', 5, 200), task('b', 0, 50)], true)
-  expect(watermarks.forClaim()).toEqual([
-    { queue: 'a', priority: 5, dueMs: 299 },
-    { queue: 'b', priority: 0, dueMs: 49 },
+  expect(watermarks.ranges()).toEqual([
+    { queue: 'a', lowest: 0, highest: 4, fromMs: undefined },
+    { queue: 'a', lowest: 5, highest: 5, fromMs: 299 },
+    { queue: 'a', lowest: 6, highest: 9, fromMs: undefined },
+    { queue: 'b', lowest: 0, highest: 0, fromMs: 49 },
+    { queue: 'b', lowest: 1, highest: 9, fromMs: undefined },
   ])
 })
 
 test.each([
-  ['after a second', 10, 999, 1000],
-  ['later if that is dear: after twenty times its cost', 200, 3999, 4000],
+  ['after twenty times its cost', 10, 199, 200],
+  ['after 5 s at the latest', 2500, 4999, 5000],
 ])('a full look goes again %s', (_, tookMs, before, after) => {
   const { watermarks, wait } = marking()
   watermarks.record([], tookMs, [task('a', 5, 100)], true)
   wait(before)
-  expect(watermarks.forClaim()).toHaveLength(1)
+  expect(watermarks.ranges()).toHaveLength(3)
   // Claims with watermarks tell nothing of what a full look costs.
-  watermarks.record(watermarks.forClaim(), 1, [task('a', 5, 100)], true)
+  watermarks.record(watermarks.ranges(), 1, [task('a', 5, 100)], true)
   wait(after - before)
-  expect(watermarks.forClaim()).toEqual([])
+  expect(watermarks.ranges()).toEqual([])
 })
 
 test('a claim that does not come back full is followed by a full look', () => {
   const { watermarks } = marking()
   watermarks.record([], 10, [task('a', 5, 100)], true)
-  watermarks.record(watermarks.forClaim(), 10, [task('a', 5, 200)], false)
-  expect(watermarks.forClaim()).toEqual([])
+  watermarks.record(watermarks.ranges(), 10, [task('a', 5, 200)], false)
+  expect(watermarks.ranges()).toEqual([])
 })
 
-test('a claim takes what is due at its watermark and after, in that queue and priority only', async () => {
+test('a claim takes what is due at its watermark and after, in those priorities only', async () => {
   const at = (ms: number) => new Date(Date.UTC(2020, 0, 1) + ms)
   const [below, exact, above, elsewhere] = [0, 1000, 2000, 0].map((ms, index) =>
     newTask({ queue: 'floor', runAt: at(ms), priority: index === 3 ? 6 : 5 }),
   )
   await enqueue(database, [below!, exact!, above!, elsewhere!])
-  const floors = [{ queue: 'floor', priority: 5, dueMs: at(1000).getTime() }]
-  const ids = (await claim(database, 10, { queues: ['floor'], floors })).map(({ id }) => id)
+  const ranges = [
+    { queue: 'floor', lowest: 5, highest: 5, fromMs: at(1000).getTime() },
+    { queue: 'floor', lowest: 6, highest: 9, fromMs: undefined },
+  ]
+  const ids = (await claim(database, 10, { queues: ['floor'], ranges })).map(({ id }) => id)
   expect(ids.toSorted()).toEqual([exact!.id, above!.id, elsewhere!.id].toSorted())
   expect((await claim(database, 10, { queues: ['floor'] })).map(({ id }) => id)).toEqual([below!.id])
 })
@@ -78,7 +85,7 @@ test('a task that becomes due below the watermark is run before the run leaves',
   let isEnqueued = false
   const between: Database = {
     async query(statement) {
-      if (statement.text.includes('turn_1') && statement.values[12] !== '{}') {
+      if (typeof argument(statement, 'p_range_queues') === 'string') {
         marked++
         if (!isEnqueued) {
           isEnqueued = true

@@ -221,7 +221,7 @@ describe('trigger', () => {
 test('a key that a stranger holds does not keep a tick waiting', async () => {
   const stranger = await connect()
   await stranger.query('begin')
-  await onConnection(stranger).query(enqueueOnlyStatement([newTask({ key: 'key' })], false))
+  await onConnection(stranger).query(enqueueOnlyStatement([newTask({ key: 'key' })]))
   expect((await make([every(10)]).tick()).made).toBe(1)
   await stranger.query('rollback')
 })

@@ -51,7 +51,7 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
       await settle(database, lease, [outcome(task, 'retry', { body: '{"code":"thrown"}' })])
       await claim(database, 1, { queues: ['ran-out'] })
       await expireLeases(pool)
-      expect(await izta.retry(id)).toEqual({ outcome: 'hurried' })
+      expect(await izta.retry(id)).toEqual({ outcome: 'due-now' })
       const [again] = await claim(database, 1, { queues: ['ran-out'] })
       expect(again).toMatchObject({ id, losses: 1 })
     })
@@ -141,7 +141,7 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
     test('a failed task goes back with its id and errors, attempts anew', async () => {
       const { id, lease, task } = await runningTask('failed')
       await settle(database, lease, [outcome(task, 'fail', { body: '{"code":"thrown","message":"first"}' })])
-      expect(await izta.retry(id)).toEqual({ outcome: 'moved' })
+      expect(await izta.retry(id)).toEqual({ outcome: 'requeued' })
       expect(await izta.get(job, id)).toMatchObject({
         status: 'pending',
         attempt: 0,
@@ -155,7 +155,7 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
       const body = '{"code":"thrown"}'
       await settle(database, lease, [outcome(task, 'retry', { body, delayMs: 3_600_000 })])
       expect(await claim(database, 1, { queues: ['failing'] })).toEqual([])
-      expect(await izta.retry(id)).toEqual({ outcome: 'hurried' })
+      expect(await izta.retry(id)).toEqual({ outcome: 'due-now' })
       expect(await claim(database, 1, { queues: ['failing'] })).toMatchObject([{ id, attempt: 1 }])
     })
 
@@ -165,7 +165,7 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
       const [kept, bare] = await claim(database, 2, { lease, queues: ['finished'] })
       await settle(database, lease, [outcome(kept!, 'finish'), outcome(bare!, 'finish', { keepSeconds: 0 })])
       await expect(izta.retry(kept!.id)).rejects.toMatchObject({ code: 'task-finished' })
-      expect(await izta.retry(kept!.id, { force: true })).toEqual({ outcome: 'moved' })
+      expect(await izta.retry(kept!.id, { force: true })).toEqual({ outcome: 'requeued' })
       await expect(izta.retry(bare!.id, { force: true })).rejects.toMatchObject({ code: 'payload-gone' })
     })
 

@@ -80,7 +80,7 @@ test('a claim skips what another one is about to take, and takes the rest', asyn
   expect(ours).toHaveLength(2)
 })
 
-test('priority comes before the queue, and the due instant within a priority', async () => {
+test('queues take turns, and within a queue priority comes first, then the due instant', async () => {
   const aMinuteAgo = Date.now() - 60_000
   const at = (ms: number) => new Date(aMinuteAgo + ms)
   const tasks = [
@@ -92,14 +92,31 @@ test('priority comes before the queue, and the due instant within a priority', a
   ]
   await enqueue(database, tasks)
   const order: string[] = []
+  let afterQueue = 'b'
   for (let n = 0; n < tasks.length; n++) {
-    const [task] = await claim(database, 1, { queues: ['a', 'b'] })
+    const [task] = await claim(database, 1, { queues: ['a', 'b'], afterQueue })
     order.push(task!.id)
+    afterQueue = task!.queue
   }
-  expect(order).toEqual([2, 1, 4, 0, 3].map((index) => tasks[index]!.id))
+  expect(order).toEqual([4, 2, 0, 1, 3].map((index) => tasks[index]!.id))
 })
 
-test('no queue starves beside one that is always full', async () => {
+test('a claim gives each queue its share, and what one of them leaves to the others', async () => {
+  await enqueue(database, [
+    ...newTasks(100, { queue: 'share-full', priority: 0 }),
+    ...newTasks(3, { queue: 'share-thin' }),
+    ...newTasks(8, { queue: 'share-third' }),
+  ])
+  const claimed = await claim(database, 24, { queues: ['share-full', 'share-thin', 'share-third'] })
+  const counts = Map.groupBy(claimed, ({ queue }) => queue)
+  expect([...counts].map(([queue, tasks]) => `${queue} ${tasks.length}`).toSorted()).toEqual([
+    'share-full 13',
+    'share-thin 3',
+    'share-third 8',
+  ])
+})
+
+test('no queue starves next to one that is always full, also if each claim is the first of its runner', async () => {
   await enqueue(database, [...newTasks(200, { queue: 'full' }), newTask({ queue: 'thin' })])
   let claims = 0
   for (;;) {

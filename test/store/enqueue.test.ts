@@ -51,9 +51,7 @@ test('a repeated enqueue makes nothing while the task waits, runs, or has finish
   const [running] = await claim(database, 1, { lease, queues: ['repeat'] })
   expect((await enqueue(database, [task])).refused).toEqual([{ index: 0, id: task.id, status: 'running' }])
   await settle(database, lease, [outcome(running!, 'finish')])
-  expect((await enqueue(database, [task], true)).refused).toEqual([
-    { index: 0, id: task.id, status: 'finished' },
-  ])
+  expect((await enqueue(database, [task])).refused).toEqual([{ index: 0, id: task.id, status: 'finished' }])
   expect(await stored(task.id)).toEqual({ task: 0, history: 1 })
 })
 
@@ -61,9 +59,7 @@ test('the bare row of a task that keeps nothing stops a repeat as well', async (
   const task = newTask({ queue: 'bare' })
   await enqueue(database, [task])
   await runToEnd('bare', 0)
-  expect((await enqueue(database, [task], true)).refused).toEqual([
-    { index: 0, id: task.id, status: 'finished' },
-  ])
+  expect((await enqueue(database, [task])).refused).toEqual([{ index: 0, id: task.id, status: 'finished' }])
   expect(await stored(task.id)).toEqual({ task: 0, history: 1 })
 })
 
@@ -72,7 +68,7 @@ test('a repeat is told of its own ended task, not of a later one with its key', 
   await enqueue(database, [first])
   await runToEnd('own')
   await enqueue(database, [newTask({ queue: 'own', key: 'own' })])
-  const { refused } = await enqueue(database, [first], true)
+  const { refused } = await enqueue(database, [first])
   expect(refused).toEqual([{ index: 0, id: first.id, status: 'finished' }])
 })
 
@@ -144,38 +140,38 @@ test('a task of the future wakes nobody and tells its instant', async () => {
 
 test('one call for queues of every kind wakes those that are due and were not woken, and makes the new ones', async () => {
   await pool.query(`insert into izta.queue (name, paused, woken_at) values
-    ('of stale', false, '-infinity'), ('of fresh', false, now()), ('of paused', true, '-infinity'),
-    ('of future', false, '-infinity')`)
+    ('of-stale', false, '-infinity'), ('of-fresh', false, now()), ('of-paused', true, '-infinity'),
+    ('of-future', false, '-infinity')`)
   const at = (queue: string, delayMs = 0) => newTask({ queue, delayMs })
   const before = Date.now()
   const reply = await enqueue(database, [
-    at('of stale'),
-    at('of fresh'),
-    at('of paused'),
-    at('of future', 50_000),
-    at('of new'),
-    at('of new', 90_000),
-    at('of new future', 70_000),
+    at('of-stale'),
+    at('of-fresh'),
+    at('of-paused'),
+    at('of-future', 50_000),
+    at('of-new'),
+    at('of-new', 90_000),
+    at('of-new-future', 70_000),
   ])
-  expect(reply.wake.toSorted()).toEqual(['of new', 'of stale'])
+  expect(reply.wake.toSorted()).toEqual(['of-new', 'of-stale'])
   expect(Math.abs((reply.laterAt?.getTime() ?? 0) - before - 50_000)).toBeLessThan(10_000)
   const { rows } = await pool.query(`
-    select name, paused, woken_at > '-infinity' as woken from izta.queue where name like 'of %' order by name`)
+    select name, paused, woken_at > '-infinity' as woken from izta.queue where name like 'of-%' order by name`)
   expect(rows.map(({ name, paused, woken }) => [name, paused, woken])).toEqual([
-    ['of fresh', false, true],
-    ['of future', false, false],
-    ['of new', false, true],
-    ['of new future', false, false],
-    ['of paused', true, false],
-    ['of stale', false, true],
+    ['of-fresh', false, true],
+    ['of-future', false, false],
+    ['of-new', false, true],
+    ['of-new-future', false, false],
+    ['of-paused', true, false],
+    ['of-stale', false, true],
   ])
 })
 
 test('a new queue whose only task is of the future is not marked as woken', async () => {
-  const reply = await enqueue(database, [newTask({ queue: 'only later', delayMs: 60_000 })])
+  const reply = await enqueue(database, [newTask({ queue: 'only-later', delayMs: 60_000 })])
   expect(reply.wake).toEqual([])
   const { rows } = await pool.query(
-    `select woken_at = '-infinity' as clear from izta.queue where name = 'only later'`,
+    `select woken_at = '-infinity' as clear from izta.queue where name = 'only-later'`,
   )
   expect(rows).toEqual([{ clear: true }])
 })
@@ -197,9 +193,7 @@ test('an enqueue that waited for a key wakes a runner, since the one it saw may 
   await pool.query("update izta.queue set woken_at = izta.now() + interval '1 minute' where name = 'waited'")
   const stranger = await connect()
   await stranger.query('begin')
-  await onConnection(stranger).query(
-    enqueueOnlyStatement([newTask({ queue: 'waited', key: 'waited' })], false),
-  )
+  await onConnection(stranger).query(enqueueOnlyStatement([newTask({ queue: 'waited', key: 'waited' })]))
   const waiting = enqueue(database, [newTask({ queue: 'waited', key: 'waited' })])
   await untilBlockedBy(pool, await pidOf(stranger))
   await stranger.query('select pg_sleep(0.05)')
@@ -238,7 +232,7 @@ test('a rolled back enqueue statement leaves nothing', async () => {
   const application = await connect()
   const task = newTask()
   await application.query('begin')
-  await onConnection(application).query(enqueueOnlyStatement([task], false))
+  await onConnection(application).query(enqueueOnlyStatement([task]))
   await application.query('rollback')
   expect(await stored(task.id)).toEqual({ task: 0, history: 0 })
 })
@@ -246,7 +240,7 @@ test('a rolled back enqueue statement leaves nothing', async () => {
 test('ten thousand tasks go in with one call', async () => {
   const tasks = newTasks(10_000, { queue: 'many', payload: '{"n":1}' })
   expect((await enqueue(database, tasks)).refused).toEqual([])
-  const { refused } = await enqueue(database, tasks, true)
+  const { refused } = await enqueue(database, tasks)
   expect(refused).toHaveLength(10_000)
 })
 
@@ -254,7 +248,7 @@ describe('what tasks of one call have in common is sent once', () => {
   const instants = [new Date('2040-01-01T00:00:00Z'), new Date('2041-01-01T00:00:00Z')] as const
   test.each<[string, Partial<NewTask>[]]>([
     ['nothing', [{}, {}, {}]],
-    ['queue', [{ queue: 'a "b" \\' }, { queue: 'a "b" \\' }, { queue: 'c' }]],
+    ['queue', [{ queue: 'a.b' }, { queue: 'a.b' }, { queue: 'c' }]],
     ['job', [{ job: 'x' }, { job: 'y' }, { job: 'y' }]],
     ['priority', [{ priority: 0 }, { priority: 0 }, { priority: 9 }]],
     ['most attempts', [{ maxAttempts: 1 }, { maxAttempts: 1 }, { maxAttempts: 7 }]],
@@ -268,7 +262,7 @@ describe('what tasks of one call have in common is sent once', () => {
     ['trace of the last alone', [{}, {}, { trace: 't' }]],
   ])('unless it differs: %s', async (_, facts) => {
     const tasks = facts.map((one) => newTask(one))
-    expect(await enqueue(database, tasks, true)).toMatchObject({ refused: [] })
+    expect(await enqueue(database, tasks)).toMatchObject({ refused: [] })
     const { rows } = await pool.query(
       `select id, queue, job, priority, max_attempts, extract(epoch from run_at - created_at)::float8 as seconds,
         run_at, key, key_until, trace
@@ -293,14 +287,14 @@ describe('what tasks of one call have in common is sent once', () => {
 })
 
 test.for([0, 1, 2])('a bulk that repeats an ended task makes the others: number %i by id', async (place) => {
-  const queue = `among ${place}`
+  const queue = `among-${place}`
   const ids = newTasks(3).map(({ id }) => id)
   const ended = newTask({ queue, id: ids[place]! })
   await enqueue(database, [ended])
   await runToEnd(queue)
   // In no order: ids that callers have chosen have none.
   const tasks = [ids[2]!, ids[0]!, ids[1]!].map((id) => newTask({ id, queue }))
-  const { refused } = await enqueue(database, tasks, true)
+  const { refused } = await enqueue(database, tasks)
   expect(refused).toEqual([
     { index: tasks.findIndex(({ id }) => id === ended.id), id: ended.id, status: 'finished' },
   ])

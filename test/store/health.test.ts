@@ -3,6 +3,7 @@ import { createIzta, defineJob } from 'izta'
 import { drain } from 'izta/testing'
 import { beforeEach, expect, test } from 'vitest'
 import {
+  healthRows,
   historyHealthStatement,
   jobHealthStatement,
   queueHealthStatement,
@@ -45,6 +46,14 @@ beforeEach(async () => {
 
 const queues = async () => readQueueHealth(await database.query(queueHealthStatement))
 const jobs = async () => readJobHealth(await database.query(jobHealthStatement))
+interface PlanNode {
+  readonly 'Actual Rows': number
+  readonly 'Actual Loops': number
+  readonly 'Index Name'?: string
+  readonly 'Relation Name'?: string
+  readonly Plans?: readonly PlanNode[]
+}
+
 const ago = (seconds: number) => new Date(Date.now() - seconds * 1000)
 
 test('a queue counts what is due over all priorities, and tells whether a runner holds any', async () => {
@@ -67,6 +76,61 @@ test('a lease that ran out makes its task due again, and nobody holds it', async
   await claim(database, 1)
   await expireLeases(pool)
   expect(await queues()).toMatchObject([{ due: 1, running: false }])
+})
+
+test('a due task that no claim has made ready, in a queue without a row, counts', async () => {
+  await enqueue(database, [
+    newTask({ queue: 'mail', delayMs: 60_000 }),
+    newTask({ queue: 'other', delayMs: 60_000 }),
+  ])
+  await pool.query(`
+    update izta.task set run_at = now() - interval '30 seconds' where queue = 'mail';
+    delete from izta.queue`)
+  expect(await queues()).toEqual([
+    { name: 'mail', paused: false, due: 1, oldestSeconds: expect.closeTo(30, -1), running: false },
+  ])
+})
+
+test('a backlog is counted up to the cap, in each queue', async () => {
+  await pool.query(
+    `insert into izta.task (id, queue, job, payload, priority, ready, run_at, due_at, max_attempts, created_at)
+    select gen_random_uuid(), case when n % 20 = 0 then 'small' else 'large' end, 'job', 'null', n % 10, true, now(), now(), 3,
+      now()
+    from generate_series(1, $1) n`,
+    [healthRows * 1.2],
+  )
+  expect(await queues()).toMatchObject([
+    { name: 'large', due: healthRows },
+    { name: 'small', due: healthRows * 0.06 },
+  ])
+})
+
+test('the cost of the counts follows the due tasks, not the waiting tasks and their queues', async () => {
+  const client = await connect()
+  await client.query(`
+    insert into izta.task (id, queue, job, payload, priority, ready, run_at, due_at, max_attempts, created_at)
+    select gen_random_uuid(), 'queue-' || n % 500, 'job', 'null', n % 10, n <= 20,
+      now() + (n - 20) * interval '1 minute', now(), 3, now()
+    from generate_series(1, 150000) n;
+    analyze izta.task`)
+  const { text: sql, values } = queueHealthStatement
+  const { rows } = await client.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(
+    `explain (analyze, timing off, format json) ${sql}`,
+    [...values],
+  )
+  const read = (how: (node: PlanNode) => boolean, node: PlanNode): number =>
+    (how(node) ? node['Actual Rows'] * node['Actual Loops'] : 0) +
+    (node.Plans ?? []).reduce((sum, plan) => sum + read(how, plan), 0)
+  const plan = rows[0]!['QUERY PLAN'][0].Plan
+  const [tasks, ready, later] = [
+    read((node) => node['Relation Name'] === 'task', plan),
+    read((node) => node['Index Name'] === 'task_ready', plan),
+    read((node) => node['Index Name'] === 'task_later', plan),
+  ]
+  // A hop and a count for each due task; of the waiting ones, which may be leased, no more than a fixed number.
+  expect(ready).toBeLessThan(3 * 20)
+  expect(later).toBe(Number(values[1]))
+  expect(tasks).toBe(ready + later)
 })
 
 test('the newest error is read back whatever characters it holds', async () => {
@@ -100,6 +164,7 @@ test('empty tables have nothing overdue and nothing expired', async () => {
     oldest: undefined,
     overdueSeconds: 0,
     clockMovedMs: 0,
+    leftOut: [],
   })
   expect(readHistoryHealth(await database.query(historyHealthStatement))).toEqual({
     expired: 0,
@@ -142,7 +207,7 @@ test('every table of the schema counts when privileges are compared', async () =
   )
   const missing = readMissingPrivileges(rows)
   expect(missing).toContain('usage on schema izta')
-  expect(missing).toContain('select, insert, update, delete on izta.task')
+  expect(missing).toContain('select, insert, update, delete on izta.schedule')
   expect(tables.filter(({ name }) => !missing.some((grant) => grant.endsWith(` on ${name}`)))).toEqual([])
 })
 

@@ -31,7 +31,7 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
     const client = await connect()
     await client.query('begin')
     const task = newTask({ job: 'note', key })
-    await onConnection(client).query(enqueueOnlyStatement([task], false))
+    await onConnection(client).query(enqueueOnlyStatement([task]))
     return { client, task, pid: await pidOf(client) }
   }
 
@@ -93,7 +93,7 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
       await enqueue(database, [task])
       const runner = await settling('settling')
       const repeated = newTask({ queue: 'settling' })
-      const waiting = enqueue(database, [repeated, task], true)
+      const waiting = enqueue(database, [repeated, task])
       await untilBlockedBy(pool, await pidOf(runner))
       await runner.query('commit')
       expect((await waiting).refused).toEqual([{ index: 1, id: task.id, status: 'finished' }])
@@ -145,7 +145,7 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
       const application = await connect()
       await application.query('begin')
       const waiting = onConnection(application)
-        .query(enqueueOnlyStatement([task], true))
+        .query(enqueueOnlyStatement([task]))
         .then(
           (rows) => readEnqueueReply(rows).refused,
           (error: unknown) => (error as { code?: string }).code,
@@ -289,7 +289,7 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
       const refused = await izta.retry(first.id).catch((error: unknown) => error)
       expect(IztaError.is(refused) && refused).toMatchObject({ code: 'key-taken', holderId: second.id })
       await failOne()
-      expect(await izta.retry(first.id)).toEqual({ outcome: 'moved' })
+      expect(await izta.retry(first.id)).toEqual({ outcome: 'requeued' })
       expect(await izta.enqueue(note, undefined, facts)).toMatchObject({ id: first.id, created: false })
       await failOne()
       expect((await izta.enqueue(note, undefined, facts)).created).toBe(true)
@@ -304,7 +304,7 @@ for (const isolation of ['read committed', 'repeatable read'] as const) {
       const waiting = izta.retry(id)
       await untilBlockedBy(pool, pid)
       await client.query('rollback')
-      expect(await waiting).toEqual({ outcome: 'moved' })
+      expect(await waiting).toEqual({ outcome: 'requeued' })
     })
   })
 

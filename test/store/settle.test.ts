@@ -117,7 +117,7 @@ test.for([
   ['retry', 'finish', 'finish'],
   ['retry', 'retry', 'retry'],
 ] as const)('what outcomes of one call have in common is sent once: %s', async (kinds) => {
-  const queue = kinds.join(' ')
+  const queue = kinds.join('-')
   await enqueue(database, newTasks(3, { queue }))
   const first = newLease()
   const [released] = await claim(database, 1, { lease: first, queues: [queue] })

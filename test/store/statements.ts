@@ -52,10 +52,9 @@ export const outcome = (task: ClaimedTask, kind: OutcomeKind, facts: Partial<Out
   ...facts,
 })
 
-export async function enqueue(database: Database, tasks: readonly NewTask[], lookInHistory = false) {
-  const { rows } = await repeat(throughGate(database), systemClock, () =>
-    enqueueStatement(tasks, lookInHistory),
-  )
+export async function enqueue(database: Database, tasks: readonly NewTask[]) {
+  if (tasks.length === 0) return readEnqueueReply([{ reply: null }])
+  const { rows } = await repeat(throughGate(database), systemClock, () => enqueueStatement(tasks))
   return readEnqueueReply(rows)
 }
 
@@ -68,7 +67,7 @@ export async function turn(database: Database, request: Partial<TurnRequest>): P
     replyBytes: 1024 * 1024,
     outcomes: [],
     watch: [],
-    floors: [],
+    ranges: [],
     ...request,
   })
   const { rows } = await repeat(throughGate(database), systemClock, () => statement)

@@ -8,11 +8,11 @@ import { claim, enqueue, newLease, newTask, onConnection, outcome, settle } from
 
 const { database, pool, connect } = await testDatabase()
 
-test.each(['turn_1', 'enqueue_1'])(
+test.each(['turn_1', 'enqueue_1', 'enqueue_task_1', 'cancel_tasks_1', 'retry_task_1'])(
   '%s gives up a lock before any adapter gives up the answer',
   async (name) => {
     const { rows } = await pool.query(`select proconfig from pg_proc where oid = 'izta.${name}'::regproc`)
-    expect(rows[0]?.proconfig).toContain('lock_timeout=10s')
+    expect(rows[0]?.proconfig).toContain('lock_timeout=2s')
   },
 )
 
@@ -31,10 +31,10 @@ function refusals() {
 }
 
 test('an enqueue that waits too long for a key is given up by the server and sent again', async () => {
-  await pool.query("alter function izta.enqueue_1 set lock_timeout = '100ms'")
+  await pool.query("alter function izta.enqueue_task_1 set lock_timeout = '100ms'")
   const stranger = await connect()
   await stranger.query('begin')
-  await onConnection(stranger).query(enqueueOnlyStatement([newTask({ key: 'held' })], false))
+  await onConnection(stranger).query(enqueueOnlyStatement([newTask({ key: 'held' })]))
   const { watched, first } = refusals()
   const task = newTask({ key: 'held' })
   const waiting = enqueue(watched, [task])

@@ -44,13 +44,24 @@ export function checkVersion({ server }: Facts): Verdict[] {
 
 export function checkUser({ server, schemaName }: Facts): Verdict[] {
   if (server === undefined) return []
-  const { user, superuser, owned } = server
+  const { user, superuser, superuserOwner, owned } = server
   const advice = 'give izta a user of its own that may use only its schema'
+  const verdicts: Verdict[] = []
   if (superuser)
-    return [warning(`${user} is a superuser, which whoever gets the secret is then too: ${advice}.`)]
-  if (owned.length > 0)
-    return [warning(`${user} also owns ${some(owned)}, beside ${schemaName}: for production ${advice}.`)]
-  return [ok(`${user}, without rights that izta does not need`)]
+    verdicts.push(
+      warning(`${user} is a superuser: anyone who obtains the secret controls the server; ${advice}.`),
+    )
+  else if (owned.length > 0)
+    verdicts.push(
+      warning(`${user} also owns ${some(owned)}, besides ${schemaName}: for production ${advice}.`),
+    )
+  if (superuserOwner !== undefined)
+    verdicts.push(
+      warning(
+        `${superuserOwner} owns izta's tables and is a superuser, and izta's functions run with their owner's rights: for production migrate a new schema as a user that is no superuser, or change the owner of the schema, its tables and its functions.`,
+      ),
+    )
+  return verdicts.length > 0 ? verdicts : [ok(`${user}, without rights that izta does not need`)]
 }
 
 export function checkPrivileges({ missingPrivileges, server, schema, schemaName }: Facts): Verdict[] {
