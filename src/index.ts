@@ -6,6 +6,7 @@ export type { ListOptions, StatusCounts, TaskPage } from './client/read.ts'
 export type { Schedules } from './client/schedules.ts'
 export type { Clock } from './clock.ts'
 export type { IztaOptions } from './config.ts'
+export type { CallOptions } from './db/call-end.ts'
 export type { Database, Lane, QueryOptions, Row, SqlText, Statement } from './db/database.ts'
 export {
   DatabaseAccessError,

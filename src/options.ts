@@ -7,6 +7,11 @@ export const namePattern = /^[A-Za-z0-9._:-]{1,100}$/
 export const nameRule = '1 to 100 of A–Z a–z 0–9 . _ : -'
 export const nameSchema = z.string().check(z.regex(namePattern), z.describe(nameRule))
 
+/** Ends a call when it aborts. */
+export const signalSchema = z.optional(
+  z.custom<AbortSignal>((value) => value instanceof AbortSignal).check(z.describe('an AbortSignal')),
+)
+
 /** A number in this range. */
 export const numberFrom = (min: number, max: number) => z.number().check(z.minimum(min), z.maximum(max))
 

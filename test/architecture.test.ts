@@ -188,6 +188,17 @@ test('every statement goes through the gate: nothing else asks an adapter but wh
   expect(filesThat(wrong)).toEqual([])
 })
 
+test('a statement of the lane that waits for nothing writes only rows that it has locked without waiting', () => {
+  const wrong = [...code].flatMap(([path, text]) => {
+    const quick = [...text.matchAll(/lane: 'quick',\s*text: (\w+)/g)].map(([, name]) => name)
+    const sqlOf = (name = '') => new RegExp(`const ${name} = \`([^\`]*)\``).exec(text)?.[1] ?? ''
+    const mayWait = (sql: string) =>
+      /\b(insert into|update|delete from) izta\./.test(sql) && !sql.includes('skip locked')
+    return quick.filter((name) => mayWait(sqlOf(name))).map((name) => `${path}: ${name}`)
+  })
+  expect(wrong).toEqual([])
+})
+
 test('the public API is named exports only', () => {
   expect(filesThat((_, text) => /^export (default|\*)/m.test(text))).toEqual([])
 })

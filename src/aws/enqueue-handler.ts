@@ -8,7 +8,7 @@ import { enqueueBatch, type EnqueueBatchAnswer } from './enqueue-batch.ts'
 import { readEvent } from './enqueue-event.ts'
 import type { EnqueueHttpResponse, HttpRequest } from './enqueue-http.ts'
 import { enqueueRequest } from './enqueue-request.ts'
-import { runInvocation, type InvocationContext } from './invocation.ts'
+import { runInvocation, withinInvocation, type InvocationContext } from './invocation.ts'
 
 /** What `createEnqueueHandler` takes. */
 export interface EnqueueHandlerOptions {
@@ -58,9 +58,10 @@ const enqueueHandlerOptions = z.strictObject({
  */
 export function createEnqueueHandler(options: EnqueueHandlerOptions): EnqueueHandler {
   const { izta, path } = checkOptions('createEnqueueHandler', enqueueHandlerOptions, options)
-  const config = configOf(izta)
+  const resolved = configOf(izta)
   return (event, context) =>
     runInvocation(context, undefined, async () => {
+      const config = withinInvocation(resolved, context)
       const read = readEvent(event, context)
       if (read.kind === 'http') return answerHttp(config, read, path)
       if (read.kind === 'batch') return enqueueBatch(config, read)

@@ -1,12 +1,16 @@
 // One invocation: its id in every log line that it causes, and what is to be written at its end.
 import type { Context } from 'aws-lambda'
 import * as z from 'zod/mini'
+import { systemClock } from '../clock.ts'
+import type { ResolvedConfig } from '../config.ts'
+import { untilDeadline } from '../db/gated.ts'
 import { environment } from '../environment.ts'
 import { inLogScope } from '../observe/log.ts'
 import type { FunctionMetrics } from './metrics.ts'
 
 /** The parts of Lambda's context that are used, as far as they are there. */
-export type InvocationContext = Partial<Pick<Context, 'awsRequestId'>> | undefined
+export type InvocationContext =
+  Partial<Pick<Context, 'awsRequestId' | 'getRemainingTimeInMillis'>> | undefined
 
 const wakeEvent = z.object({ hops: z.int().check(z.minimum(0)) })
 
@@ -15,6 +19,17 @@ export const hopsOf = (event: unknown): number | undefined => wakeEvent.safePars
 
 /** Whether this process is a Lambda function. */
 export const isLambda = (): boolean => environment('AWS_LAMBDA_RUNTIME_API') !== undefined
+
+/** What a function keeps of its time for its answer. */
+const answerMs = 500
+
+/** The configuration for one invocation: its calls end before the function is killed, so that their errors are told. */
+export function withinInvocation(config: ResolvedConfig, context: InvocationContext): ResolvedConfig {
+  const remainingMs = context?.getRemainingTimeInMillis?.()
+  if (remainingMs === undefined) return config
+  const deadlineMs = systemClock.now() + Math.max(answerMs, remainingMs - answerMs)
+  return { ...config, database: untilDeadline(config.database, deadlineMs) }
+}
 
 export async function runInvocation<T>(
   context: InvocationContext,

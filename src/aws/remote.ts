@@ -39,7 +39,7 @@ export interface RemoteIztaOptions extends AwsOptions {
  * task is refused here or by the function, and an `IztaError` with `aws-refused` or `aws-unreachable` when the function
  * could not be called, or `unexpected-answer` when what answered is no enqueue function. At most 6 MiB a call.
  */
-export type RemoteIzta = Pick<Enqueuing<RemotelyEnqueued>, 'enqueue' | 'enqueueMany'>
+export type RemoteIzta = Pick<Enqueuing<RemotelyEnqueued, unknown>, 'enqueue' | 'enqueueMany'>
 
 const remoteOptions = z.strictObject({
   functionName: z.optional(

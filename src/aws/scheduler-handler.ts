@@ -6,7 +6,7 @@ import { checkOptions, numberFrom } from '../options.ts'
 import { tick, type TickSummary } from '../scheduler/tick.ts'
 import type { Alarm } from '../wake/wakes.ts'
 import { alarmSchema, armNext } from '../wake/alarm.ts'
-import { hopsOf, isLambda, runInvocation, type InvocationContext } from './invocation.ts'
+import { hopsOf, isLambda, runInvocation, withinInvocation, type InvocationContext } from './invocation.ts'
 import { collectMetrics } from './metrics.ts'
 
 /** What `createSchedulerHandler` takes. */
@@ -54,14 +54,15 @@ export function createSchedulerHandler(options: SchedulerHandlerOptions): Schedu
   const { izta, lingerSeconds, alarm } = given
   const config = configOf(izta)
   const metrics = given.metrics ? collectMetrics(config) : undefined
-  const once = async (hops: number | undefined) => {
+  const once = async (hops: number | undefined, context: InvocationContext) => {
+    const own = withinInvocation(config, context)
     try {
-      return await tick(config, { aheadSeconds: lingerSeconds, hops })
+      return await tick(own, { aheadSeconds: lingerSeconds, hops })
     } finally {
       // Also after a failure: the alarm is all that comes next.
-      if (alarm !== undefined) await armNext(config, alarm, { trustsRecord: false })
+      if (alarm !== undefined) await armNext(own, alarm, { trustsRecord: false })
       await config.wakes.settled()
     }
   }
-  return (event, context) => runInvocation(context, metrics, () => once(hopsOf(event)))
+  return (event, context) => runInvocation(context, metrics, () => once(hopsOf(event), context))
 }

@@ -1,11 +1,13 @@
 // Enqueues tasks: directly, in bulk, and as a statement for the application's own transaction.
+import * as z from 'zod/mini'
 import type { ResolvedConfig } from '../config.ts'
+import type { CallOptions } from '../db/call-end.ts'
 import { bindSchema } from '../db/database.ts'
 import { defaults } from '../defaults.ts'
 import { IztaError, OptionError } from '../errors.ts'
 import type { EnqueueArguments, EnqueueOptions } from '../job/context.ts'
 import type { AnyJob, PayloadInput } from '../job/job.ts'
-import { showValue, valueAt } from '../options.ts'
+import { checkOptions, showValue, signalSchema, valueAt } from '../options.ts'
 import type { NewTask } from '../job/prepare.ts'
 import { enqueueOnlyStatement, readEnqueueReply } from '../store/enqueue.ts'
 import { bulkItems, readItem, readItems, type ItemReader } from './items.ts'
@@ -38,7 +40,7 @@ export interface EnqueueStatement {
 }
 
 /** The calls that enqueue; `Answer` is what each task is answered with. */
-export interface Enqueuing<Answer = Enqueued> {
+export interface Enqueuing<Answer = Enqueued, Options = CallOptions> {
   /**
    * Stores a task and wakes a runner of its queue.
    *
@@ -52,7 +54,7 @@ export interface Enqueuing<Answer = Enqueued> {
    * const { id, created } = await izta.enqueue(divide, { numerator: 1, denominator: 2 }, { delaySeconds: 60 })
    * ```
    */
-  enqueue<J extends AnyJob>(job: J, ...rest: EnqueueArguments<J>): Promise<Answer>
+  enqueue<J extends AnyJob>(job: J, ...rest: EnqueueArguments<J, EnqueueOptions & Options>): Promise<Answer>
   /**
    * Stores many tasks of one job, or of several as `[job, payload, options]`, in one statement: all or nothing.
    * At most 10,000, with payloads of 32 MiB together; the answers have the order of the input. Throws as `enqueue`
@@ -67,7 +69,7 @@ export interface Enqueuing<Answer = Enqueued> {
   enqueueMany<J extends AnyJob>(
     job: J,
     payloads: readonly PayloadInput<J>[],
-    options?: SharedEnqueueOptions,
+    options?: SharedEnqueueOptions & Options,
   ): Promise<Answer[]>
   enqueueMany<const Jobs extends readonly AnyJob[]>(
     items: readonly [...{ [N in keyof Jobs]: EnqueueItem<Jobs[N]> }],
@@ -106,14 +108,17 @@ export function createEnqueuing(config: ResolvedConfig): Enqueuing {
   )
 
   return {
-    async enqueue(job: AnyJob, payload?: unknown, options?: EnqueueOptions) {
+    async enqueue(job: AnyJob, payload?: unknown, given?: EnqueueOptions & CallOptions) {
+      const { signal, options } = readCallOptions('enqueue', given)
       const task = await readItem(reader, [job, payload, options])
+      const limits = signal === undefined ? config.database.limits() : { ...config.database.limits(), signal }
       return config.tracing.enqueue([task], (trace) =>
-        groupCommit.insert(trace === undefined ? task : { ...task, trace }, config.database.limits()),
+        groupCommit.insert(trace === undefined ? task : { ...task, trace }, limits),
       )
     },
-    async enqueueMany(first: unknown, payloads?: unknown, options?: EnqueueOptions) {
-      return insertTraced(config, await readItems(reader, bulkItems(first, payloads, options)))
+    async enqueueMany(first: unknown, payloads?: unknown, given?: EnqueueOptions & CallOptions) {
+      const { signal, options } = readCallOptions('enqueueMany', given)
+      return insertTraced(config, await readItems(reader, bulkItems(first, payloads, options)), { signal })
     },
     enqueueStatement(job: AnyJob, payload?: unknown, options?: EnqueueOptions) {
       const task = readItem(reader, [job, payload, options])
@@ -151,4 +156,12 @@ function readStatementResult(task: NewTask, result: unknown): Enqueued {
   if (refusal === undefined) return outcomeOf(task)
   if (refusal.id === null) throw contended(task)
   return { id: refusal.id, created: false, status: refusal.status ?? 'pending' }
+}
+
+/** The signal of a call, and what is left for its tasks. */
+function readCallOptions(what: string, given: (EnqueueOptions & CallOptions) | undefined) {
+  if (given?.signal === undefined) return { signal: undefined, options: given }
+  const { signal, ...options } = given
+  checkOptions(what, z.strictObject({ signal: signalSchema }), { signal })
+  return { signal, options }
 }

@@ -14,6 +14,7 @@ import {
   numberFrom,
   showImported,
   showValue,
+  signalSchema,
 } from '../options.ts'
 import { uuidPattern } from '../job/prepare.ts'
 import {
@@ -26,10 +27,11 @@ import {
   readStatus,
   statusStatement,
 } from '../store/inspect.ts'
+import type { CallOptions } from '../db/call-end.ts'
 import { runStatement } from '../db/run.ts'
 
 /** Which tasks to list; all conditions hold together. */
-export interface ListOptions<J extends AnyJob = AnyJob> {
+export interface ListOptions<J extends AnyJob = AnyJob> extends CallOptions {
   status?: TaskStatus | undefined
   queue?: string | undefined
   /** A definition, or a job's id. */
@@ -93,7 +95,7 @@ export interface Reading {
    * console.log(counts['default']?.failed)
    * ```
    */
-  counts(options?: { since?: Date | undefined }): Promise<Record<string, StatusCounts>>
+  counts(options?: CallOptions & { since?: Date | undefined }): Promise<Record<string, StatusCounts>>
   /**
    * The task when it has ended, however it ended.
    * @throws {WaitTimeoutError} after `timeoutSeconds` (default 60); the task itself goes on.
@@ -110,7 +112,7 @@ export interface Reading {
   wait<J extends AnyJob>(
     job: J,
     id: string,
-    options?: { timeoutSeconds?: number | undefined },
+    options?: CallOptions & { timeoutSeconds?: number | undefined },
   ): Promise<EndedTask<J>>
 }
 
@@ -129,10 +131,12 @@ const listOptions = z.strictObject({
   ),
   pageSize: z._default(intFrom(1, 1000), defaults.list.pageSize),
   cursor: z.optional(z.string().check(z.regex(uuidPattern), z.describe('the id of a task, a UUID'))),
+  signal: signalSchema,
 })
-const countsOptions = z.strictObject({ since: z.optional(z.date()) })
+const countsOptions = z.strictObject({ since: z.optional(z.date()), signal: signalSchema })
 const waitOptions = z.strictObject({
   timeoutSeconds: z._default(numberFrom(0, 86_400), defaults.wait.timeoutSeconds),
+  signal: signalSchema,
 })
 
 export function createReading(config: ResolvedConfig): Reading {
@@ -149,10 +153,10 @@ export function createReading(config: ResolvedConfig): Reading {
   }
 
   async function listPage<J extends AnyJob>(options: ListOptions<J> = {}): Promise<TaskPage<J>> {
-    const { status, queue, job, pageSize, cursor } = checkOptions('list', listOptions, options)
+    const { status, queue, job, pageSize, cursor, signal } = checkOptions('list', listOptions, options)
     const jobId = typeof job === 'object' ? job.id : job
     const statement = listStatement({ status, queue, cursor, limit: pageSize, job: jobId, replyBytes })
-    const rows = await runStatement(config, statement)
+    const rows = await runStatement(config, statement, { signal })
     const tasks = rows.map(readTask<J>)
     return { tasks, cursor: readMore(rows) ? tasks.at(-1)?.id : undefined }
   }
@@ -169,10 +173,11 @@ export function createReading(config: ResolvedConfig): Reading {
       }
     },
     async counts(options = {}) {
-      const { since } = checkOptions('counts', countsOptions, options)
+      const { since, signal } = checkOptions('counts', countsOptions, options)
+      const rows = await runStatement(config, countsStatement(since), { signal })
       // A queue may be called __proto__.
       const counts = new Map<string, StatusCounts>()
-      for (const { queue, status, count } of readCounts(await runStatement(config, countsStatement(since)))) {
+      for (const { queue, status, count } of readCounts(rows)) {
         const none = { pending: 0, running: 0, failing: 0, failed: 0, finished: 0, cancelled: 0 }
         counts.set(queue, { ...(counts.get(queue) ?? none), [status]: count })
       }
@@ -181,11 +186,11 @@ export function createReading(config: ResolvedConfig): Reading {
     async wait(job, id, options = {}) {
       checkJob('wait', job)
       checkTaskId('wait', id)
-      const { timeoutSeconds } = checkOptions('wait', waitOptions, options)
+      const { timeoutSeconds, signal } = checkOptions('wait', waitOptions, options)
       const endsAtMs = config.clock.now() + timeoutSeconds * 1000
       let pollMs: number = defaults.wait.firstPollMs
       for (;;) {
-        const found = readStatus(await runStatement(config, statusStatement(id)))
+        const found = readStatus(await runStatement(config, statusStatement(id), { signal }))
         if (found === undefined) {
           throw new StateError(
             'task-not-found',
@@ -199,7 +204,7 @@ export function createReading(config: ResolvedConfig): Reading {
         }
         const leftMs = endsAtMs - config.clock.now()
         if (leftMs <= 0) throw new WaitTimeoutError(id, timeoutSeconds, found.status)
-        await pause(config.clock, Math.min(pollMs, leftMs))
+        await pause(config.clock, Math.min(pollMs, leftMs), signal)
         pollMs = Math.min(pollMs * 2, defaults.wait.maxPollMs)
       }
     },

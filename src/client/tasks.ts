@@ -1,12 +1,13 @@
 // Changes single tasks: cancel and retry.
 import * as z from 'zod/mini'
 import type { ResolvedConfig } from '../config.ts'
+import type { CallOptions } from '../db/call-end.ts'
 import { whileContended } from '../db/contended.ts'
 import { forOneCall } from '../db/gated.ts'
 import { repeat, runStatement } from '../db/run.ts'
 import { defaults } from '../defaults.ts'
 import { type IztaError, KeyTakenError, StateError } from '../errors.ts'
-import { checkOptions } from '../options.ts'
+import { checkOptions, signalSchema } from '../options.ts'
 import { cancelStatement, readCancelReply } from '../store/cancel.ts'
 import { readRetryReply, retryStatement, type RetryReply } from '../store/retry.ts'
 import { plainArray, textArray } from '../store/encode.ts'
@@ -50,10 +51,13 @@ export interface TaskChanges {
    * for await (const task of izta.list({ status: 'failed', job: divide })) await izta.retry(task.id)
    * ```
    */
-  retry(id: string, options?: { force?: boolean | undefined }): Promise<{ readonly outcome: RetryOutcome }>
+  retry(
+    id: string,
+    options?: CallOptions & { force?: boolean | undefined },
+  ): Promise<{ readonly outcome: RetryOutcome }>
 }
 
-const retryOptions = z.strictObject({ force: z._default(z.boolean(), false) })
+const retryOptions = z.strictObject({ force: z._default(z.boolean(), false), signal: signalSchema })
 
 function contended(what: string, id: string): StateError {
   const message = `Task ${id} changes hands at this very moment: call ${what} again.`
@@ -69,7 +73,10 @@ export function createTaskChanges(config: ResolvedConfig): TaskChanges {
   }
 
   /** The database and the clock for the statements of one call. */
-  const oneCall = () => ({ database: forOneCall(config.database), clock: config.clock })
+  const oneCall = (signal?: AbortSignal) => ({
+    database: forOneCall(config.database, { signal }),
+    clock: config.clock,
+  })
 
   /** Undefined for a task that has changed hands in this very moment. */
   async function whyNot(
@@ -121,8 +128,8 @@ export function createTaskChanges(config: ResolvedConfig): TaskChanges {
 
     async retry(id, options = {}) {
       checkTaskId('retry', id)
-      const { force } = checkOptions('retry', retryOptions, options)
-      const { database, clock } = oneCall()
+      const { force, signal } = checkOptions('retry', retryOptions, options)
+      const { database, clock } = oneCall(signal)
       const retryOnce = async () => {
         const { rows, ambiguous } = await repeat(database, clock, () => retryStatement(id, force))
         const reply = readRetryReply(rows)

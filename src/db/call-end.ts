@@ -2,6 +2,15 @@
 import { systemClock } from '../clock.ts'
 import { DatabaseError, DatabaseUnreachableError } from '../errors.ts'
 
+/** Options of every call that takes options. */
+export interface CallOptions {
+  /**
+   * Ends the call when it aborts: it rejects with `aborted`, and its `outcome` says whether it had been sent.
+   * @default none: the call ends by `callTimeoutSeconds`
+   */
+  signal?: AbortSignal | undefined
+}
+
 /** What ends a call, all its statements, tries and waits included. */
 export interface CallLimits {
   /** On the scale of `systemClock`: a database takes real time, also where a test has stopped the clock. */

@@ -1,7 +1,8 @@
 // A database behind its gate: each statement waits for its place, and no call takes longer than its time.
 import { systemClock } from '../clock.ts'
 import { defaults } from '../defaults.ts'
-import { IztaError } from '../errors.ts'
+import { DatabaseError, IztaError } from '../errors.ts'
+import { showValue } from '../options.ts'
 import { CallEnd, type CallLimits } from './call-end.ts'
 import type { Database, Row, Statement } from './database.ts'
 import { gateOf, type Gate } from './gate.ts'
@@ -38,6 +39,17 @@ export function throughGate(database: Database, options: GateOptions = {}): Gate
   }
 }
 
+/** The same database, whose calls end at an instant on the scale of `systemClock` at the latest. */
+export function untilDeadline(database: GatedDatabase, deadlineMs: number): GatedDatabase {
+  return {
+    ...database,
+    limits() {
+      const { untilMs, signal } = database.limits()
+      return { untilMs: Math.min(untilMs, deadlineMs), signal }
+    },
+  }
+}
+
 /** The same database for one call, whose statements share its time. */
 export function forOneCall(database: GatedDatabase, limits: Partial<CallLimits> = {}): GatedDatabase {
   const { untilMs, signal } = database.limits()
@@ -46,6 +58,26 @@ export function forOneCall(database: GatedDatabase, limits: Partial<CallLimits> 
     signal: limits.signal ?? signal,
   }
   return { ...database, limits: () => shared }
+}
+
+/** A driver that parses values would be met later, where a value is read: the first row tells. */
+function valueThatIsNoText(rows: unknown): DatabaseError | undefined {
+  const found = Array.isArray(rows) ? wrongIn(rows[0]) : `${showValue(rows)} in place of rows`
+  if (found === undefined) return undefined
+  return new DatabaseError(
+    'rows-not-text',
+    `The database adapter answered with ${found}: izta takes rows whose values are text as PostgreSQL prints it, or null. With pg, pass types: { getTypeParser: () => (text) => text } in each query.`,
+    // The statement has run.
+    { outcome: 'unknown' },
+  )
+}
+
+function wrongIn(row: unknown): string | undefined {
+  if (row === undefined) return undefined
+  if (typeof row !== 'object' || row === null || Array.isArray(row))
+    return `${showValue(row)} in place of a row`
+  const wrong = Object.entries(row).find(([, value]) => typeof value !== 'string' && value !== null)
+  return wrong && `${showValue(wrong[1])} in column "${wrong[0]}"`
 }
 
 interface QueryParts {
@@ -96,7 +128,9 @@ class GatedQuery {
     this.#ask().then(
       (rows) => {
         leave()
-        resolve(rows)
+        const wrong = valueThatIsNoText(rows)
+        if (wrong === undefined) resolve(rows)
+        else reject(wrong)
       },
       (error: unknown) => {
         leave()

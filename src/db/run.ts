@@ -15,7 +15,7 @@ export interface RepeatOptions {
   /** Throws a lock timeout at once: the caller has a better way than to wait again. @default false */
   readonly throwsLockTimeout?: boolean
   /** Ends the pauses and a statement in flight. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /**
    * On the clock's scale, in place of the time of a call: the end of a lease. A statement is sent at least once, also
    * after it, since the lease may still be held.
@@ -95,7 +95,8 @@ function built(build: (isRepeat: boolean) => Statement, isRepeat: boolean): Stat
 export async function runStatement(
   { database, clock }: { readonly database: GatedDatabase; readonly clock: Clock },
   statement: Statement,
+  options?: RepeatOptions,
 ): Promise<Row[]> {
-  const { rows } = await repeat(database, clock, () => statement)
+  const { rows } = await repeat(database, clock, () => statement, options)
   return rows
 }

@@ -9,6 +9,7 @@ select current_setting('server_version') as version, current_setting('server_ver
   pg_has_role(r.oid, 'pg_read_all_stats', 'usage') as sees_sessions,
   pg_catalog.has_database_privilege(current_database(), 'create') as may_create_schema,
   pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as read_only,
+  current_setting('synchronous_commit') as synchronous_commit,
   current_setting('autovacuum')::boolean and current_setting('track_counts')::boolean as vacuums,
   current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
     - coalesce(current_setting('reserved_connections', true)::integer, 0) as connections,
@@ -51,6 +52,8 @@ export interface ServerFacts {
   readonly seesSessions: boolean
   readonly mayCreateSchema: boolean
   readonly readOnly: boolean
+  /** Whether a commit is on disk when it is answered (`synchronous_commit`). */
+  readonly keepsCommits: boolean
   /** Whether dead rows are counted and removed at all. */
   readonly vacuums: boolean
   /** What the server has for users that are no superusers. */
@@ -77,6 +80,7 @@ export function readServer([row = {}]: readonly Row[]): ServerFacts {
     seesSessions: flag(row, 'sees_sessions'),
     mayCreateSchema: flag(row, 'may_create_schema'),
     readOnly: flag(row, 'read_only'),
+    keepsCommits: text(row, 'synchronous_commit') !== 'off',
     vacuums: flag(row, 'vacuums'),
     connections: integer(row, 'connections'),
     ownConnections: optionalNumber(row, 'own_connections'),

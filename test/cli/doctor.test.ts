@@ -76,6 +76,8 @@ function withParts(
 async function newUser({ pool: owner, url: base } = { pool, url }) {
   const name = `izta_user_${randomUUID().slice(0, 8)}`
   await owner.query(`create role ${name} login password 'secret'`)
+  // The server of the tests has it off.
+  await owner.query(`alter role ${name} set synchronous_commit = on`)
   onTestFinished(async () => {
     await owner.query(`drop owned by ${name} cascade; drop role ${name}`)
   })
@@ -112,9 +114,21 @@ describe('a healthy installation', () => {
     expect(findings.filter(({ level }) => level !== 'ok')).toEqual([])
     expect(code).toBe(0)
     expect(findings.map(({ name }) => name).join(', ')).toBe(
-      'connection, database, version, user, privileges, clock, schema, xmin horizon, dead rows, queues, losses, failures, ticks, schedules, history, connections',
+      'connection, database, version, durability, user, privileges, clock, schema, xmin horizon, dead rows, queues, losses, failures, ticks, schedules, history, connections',
     )
     expect(of('xmin horizon')).toEqual([expect.stringContaining('grant pg_read_all_stats')])
+  })
+
+  test('a user whose commits a crash of the server forgets is warned of', async () => {
+    const { name, url: databaseUrl } = await newRunnerUser()
+    await pool.query(`alter role ${name} set synchronous_commit = off`)
+    const { code, of } = await doctor({ databaseUrl })
+    expect(of('durability')).toEqual([
+      expect.stringMatching(
+        /^warning: synchronous_commit is off for .*alter role .* set synchronous_commit = on\.$/,
+      ),
+    ])
+    expect(code).toBe(0)
   })
 
   test('a warning alone is no failure', async () => {

@@ -159,8 +159,10 @@ test('the enqueue function refuses too many tasks and repeated ids in the same w
   expect(`Task 1: enqueueMany: ${repeated.issues[0]?.message}`).toBe(twice?.message)
 })
 
-test('the two clients have the same types, but for the status that only the database knows', () => {
-  expectTypeOf<RemoteIzta['enqueue']>().parameters.toEqualTypeOf<Parameters<Enqueuing['enqueue']>>()
+test('the two clients have the same types, but for the status and the signal that only the direct one has', () => {
+  expectTypeOf<RemoteIzta['enqueue']>().parameters.toEqualTypeOf<
+    Parameters<Enqueuing<unknown, unknown>['enqueue']>
+  >()
   expectTypeOf<Izta>().toExtend<RemoteIzta>()
 })
 

@@ -245,7 +245,7 @@ describe('a list', () => {
     [{ pageSize: 0 }, 'list: option "pageSize": expected a whole number from 1 to 1000; got 0.'],
     [{ pageSize: 1001 }, 'list: option "pageSize": expected a whole number from 1 to 1000; got 1001.'],
     [{ cursor: '5' }, 'list: option "cursor": expected the id of a task, a UUID; got "5".'],
-    [{ limit: 5 }, 'list: unknown option "limit". Known: status, queue, job, pageSize, cursor.'],
+    [{ limit: 5 }, 'list: unknown option "limit". Known: status, queue, job, pageSize, cursor, signal.'],
   ])('with %o is refused', async ([options, message]) => {
     expect(await refusalOf(collect(options))).toMatchObject({ name: 'OptionError', message })
     expect(await refusalOf(izta.listPage(options))).toMatchObject({ name: 'OptionError', message })

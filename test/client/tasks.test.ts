@@ -261,7 +261,7 @@ describe('retry', () => {
 
   test('with an unknown option is refused', async () => {
     expect((await refusalOf(izta.retry(unknown, { forced: true } as object))).message).toBe(
-      'retry: unknown option "forced". Known: force.',
+      'retry: unknown option "forced". Known: force, signal.',
     )
     expect((await refusalOf(izta.retry(unknown, { force: 1 } as object))).message).toBe(
       'retry: option "force": expected true or false; got 1.',

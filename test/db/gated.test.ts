@@ -1,7 +1,8 @@
 // A statement on its way through the gate: what its caller is told when its time ends, and when its place is free again.
 import { expect, test } from 'vitest'
+import { systemClock } from '../../src/clock.ts'
 import type { Database, QueryOptions, Row, Statement } from '../../src/db/database.ts'
-import { forOneCall, throughGate } from '../../src/db/gated.ts'
+import { forOneCall, throughGate, untilDeadline } from '../../src/db/gated.ts'
 
 const statement = (text: string): Statement => ({ lane: 'quick', text, values: [] })
 
@@ -141,4 +142,26 @@ test('the statements of one call share its time and its signal', () => {
   expect(call.limits()).toBe(call.limits())
   expect(call.limits().signal).toBe(signal)
   expect(forOneCall(gated, { untilMs: 1 }).limits().untilMs).toBe(1)
+})
+
+test.for([
+  ['a parsed number', [{ id: '1', claims: 3 }], '3 in column "claims"'],
+  ['a parsed boolean', [{ paused: false }], 'false in column "paused"'],
+  ['parsed JSON', [{ payload: { secret: 1 } }], 'in column "payload"'],
+  ['rows as arrays', [['1']], 'in place of a row'],
+  ['the whole result of a driver', { rows: [] }, 'in place of rows'],
+] as const)('an adapter that answers with %s is told how to answer', async ([, rows, told]) => {
+  const gated = throughGate({ query: async () => rows as never })
+  const error = await settled(gated.query(statement('select')))
+  expect(error).toMatchObject({ code: 'rows-not-text', retryable: false, outcome: 'unknown' })
+  expect(String(error)).toContain(told)
+  expect(String(error)).toContain('getTypeParser')
+})
+
+test('until a deadline every call has its own time, and none goes beyond', () => {
+  const { database } = manual(1)
+  const soon = systemClock.now() + 50
+  expect(untilDeadline(throughGate(database), soon).limits().untilMs).toBe(soon)
+  const late = systemClock.now() + 1e6
+  expect(untilDeadline(throughGate(database), late).limits().untilMs).toBeLessThan(late)
 })

@@ -42,6 +42,16 @@ export function checkVersion({ server }: Facts): Verdict[] {
     : [failure(`PostgreSQL ${version} is too old: izta needs ${oldestVersion} or newer.`)]
 }
 
+export function checkDurability({ server }: Facts): Verdict[] {
+  if (server === undefined) return []
+  if (server.keepsCommits) return [ok('a task that was accepted survives a crash of the server')]
+  return [
+    warning(
+      `synchronous_commit is off for ${server.user}: a crash of the server forgets tasks that were accepted, and outcomes, so that handlers run again. Turn it on: alter role "${server.user}" set synchronous_commit = on.`,
+    ),
+  ]
+}
+
 export function checkUser({ server, schemaName }: Facts): Verdict[] {
   if (server === undefined) return []
   const { user, superuser, superuserOwner, owned } = server
@@ -194,6 +204,7 @@ export function checkDeadRows({ tables, server, schemaName }: Facts): Verdict[] 
 export const serverChecks: Readonly<Record<string, Check>> = {
   database: checkDatabase,
   version: checkVersion,
+  durability: checkDurability,
   user: checkUser,
   privileges: checkPrivileges,
   clock: checkClock,
