@@ -50,6 +50,7 @@ export async function repeat(
   const limits = limitsOf(database, clock, options)
   const { signal } = limits
   let lost: DatabaseError | undefined
+  let before: DatabaseError | undefined
   for (let attempt = 1; ; attempt++) {
     const ambiguous = lost !== undefined
     try {
@@ -61,7 +62,11 @@ export async function repeat(
       if (error.outcome === 'unknown') lost = error
       const pauseMs = backoffMs(attempt, repeatDefaults.pauses)
       const isLast = attempt >= attempts || systemClock.now() + pauseMs >= limits.untilMs
-      if (isLast || clock.now() + pauseMs >= deadlineMs) throw lost ?? error
+      if (isLast || clock.now() + pauseMs >= deadlineMs) {
+        // A try for which no time was left says nothing; the one before it does.
+        throw lost ?? (error.code === 'busy' ? before : undefined) ?? error
+      }
+      before = error
       await pause(pauseClock, pauseMs, signal)
       if (signal?.aborted === true) throw lost ?? error
     }

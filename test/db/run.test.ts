@@ -159,3 +159,10 @@ test('values that no string can hold are refused as data, before anything is sen
   })
   expect(database.sent).toEqual([])
 })
+
+test('when the time ends before the last try is sent, the error of the try before it is thrown', async () => {
+  const busy = new DatabaseError('busy', 'not sent', { retryable: true })
+  const thrown = repeat(scripted(failed('not-applied'), busy), instantClock(), build, { attempts: 2 })
+  await expect(thrown).rejects.toThrow('failed, not-applied')
+  await expect(repeat(scripted(busy), instantClock(), build, { attempts: 1 })).rejects.toBe(busy)
+})
