@@ -53,6 +53,7 @@ export async function repeat(
   let before: DatabaseError | undefined
   for (let attempt = 1; ; attempt++) {
     const ambiguous = lost !== undefined
+    const triedAtMs = systemClock.now()
     try {
       return { rows: await database.query(built(build, ambiguous), limits), ambiguous }
     } catch (error) {
@@ -61,7 +62,9 @@ export async function repeat(
       if (throwsLockTimeout && error.code === 'lock-timeout') throw lost ?? error
       if (error.outcome === 'unknown') lost = error
       const pauseMs = backoffMs(attempt, repeatDefaults.pauses)
-      const isLast = attempt >= attempts || systemClock.now() + pauseMs >= limits.untilMs
+      // A try that waits for the same lock would have no answer in time.
+      const waitMs = error.code === 'lock-timeout' ? systemClock.now() - triedAtMs : 0
+      const isLast = attempt >= attempts || systemClock.now() + pauseMs + waitMs >= limits.untilMs
       if (isLast || clock.now() + pauseMs >= deadlineMs) {
         // A try for which no time was left says nothing; the one before it does.
         throw lost ?? (error.code === 'busy' ? before : undefined) ?? error

@@ -166,3 +166,20 @@ test('when the time ends before the last try is sent, the error of the try befor
   await expect(thrown).rejects.toThrow('failed, not-applied')
   await expect(repeat(scripted(busy), instantClock(), build, { attempts: 1 })).rejects.toBe(busy)
 })
+
+test('after a lock timeout no try is sent that could not be answered in time', async () => {
+  let sent = 0
+  const gated = throughGate(
+    {
+      async query() {
+        sent++
+        await new Promise((resolve) => setTimeout(resolve, 60))
+        throw new DatabaseError('lock-timeout', 'held', { retryable: true })
+      },
+    },
+    { callTimeoutSeconds: 0.1 },
+  )
+  const thrown = repeatStatement(gated, instantClock(), build)
+  await expect(thrown).rejects.toMatchObject({ code: 'lock-timeout', outcome: 'not-applied' })
+  expect(sent).toBe(1)
+})
