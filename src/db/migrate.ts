@@ -54,8 +54,22 @@ interface AppliedMigration {
   readonly breaking: boolean
 }
 
-/** Both `src/db` and `dist/db` are two levels below the package's root. */
-const packagedMigrations = new URL('../../migrations/', import.meta.url)
+/** Both `src/db` and `dist/db` are two levels below the package's root. A CommonJS bundle has no place of its own. */
+function packagedMigrations(): URL {
+  try {
+    return new URL('../../migrations/', import.meta.url)
+  } catch (cause) {
+    throw migrationsMissing('next to this code', cause)
+  }
+}
+
+function migrationsMissing(place: string, cause: unknown): IztaError {
+  return new IztaError(
+    'migrations-missing',
+    `The migrations ${place} cannot be read: run izta from its installed package, not from a bundle.`,
+    { cause },
+  )
+}
 
 const readApplied = `
 -- Which migrations the database has; the table holds a few rows.
@@ -137,7 +151,7 @@ async function hasRoles(
 }
 
 async function grantRoles(database: GatedDatabase, schema: string): Promise<void> {
-  const text = bindSchema(await readFile(new URL('roles.sql', packagedMigrations), 'utf8'), schema)
+  const text = bindSchema(await readFile(new URL('roles.sql', packagedMigrations()), 'utf8'), schema)
   await repeat(database, systemClock, () => ({ lane: 'may-wait', text, values: [] }))
 }
 
@@ -177,13 +191,9 @@ async function readRows(database: GatedDatabase, schema: string): Promise<Applie
   }
 }
 
-async function readMigrations(folder = packagedMigrations): Promise<Migration[]> {
+async function readMigrations(folder = packagedMigrations()): Promise<Migration[]> {
   const names = await readdir(folder).catch((cause: unknown) => {
-    throw new IztaError(
-      'migrations-missing',
-      `The migrations folder ${folder.pathname} cannot be read: run izta from its installed package, not from a bundle.`,
-      { cause },
-    )
+    throw migrationsMissing(`in ${folder.pathname}`, cause)
   })
   const files = names.filter((name) => /^\d{4}_\w+\.sql$/.test(name)).toSorted()
   return Promise.all(

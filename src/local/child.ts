@@ -23,7 +23,9 @@ export interface ChildEnvironment extends Environment {
   readonly pid: number | undefined
 }
 
-const main = new URL(import.meta.url.endsWith('.ts') ? './child-main.ts' : './child-main.js', import.meta.url)
+/** Asked for when a process starts, because a CommonJS bundle, which has no URL, may load this file without using it. */
+const main = () =>
+  new URL(import.meta.url.endsWith('.ts') ? './child-main.ts' : './child-main.js', import.meta.url)
 
 /** Starts its process with the first invocation, and another one after it has ended. */
 export function createChildEnvironment(file: string | URL, databaseUrl: string): ChildEnvironment {
@@ -31,7 +33,7 @@ export function createChildEnvironment(file: string | URL, databaseUrl: string):
   let child: ChildProcess | undefined
 
   function start(): ChildProcess {
-    const started = fork(main, {
+    const started = fork(main(), {
       env: environmentWith({ DATABASE_URL: databaseUrl }),
       serialization: 'advanced',
     })

@@ -151,10 +151,9 @@ async function initialise(folder: string, { initdb }: Binaries, identity: Identi
   const locale = ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
   await run(initdb, [...cluster, ...locale, '--no-sync'], { ...identity, cwd: '/' }).catch(
     (error: unknown) => {
-      throw failed(
-        'could not be initialised',
-        error instanceof Error && 'stderr' in error ? String(error.stderr) : String(error),
-      )
+      // A program that could not be started has said nothing.
+      const said = error instanceof Error && 'stderr' in error ? String(error.stderr) : ''
+      throw failed('could not be initialised', said || String(error))
     },
   )
   // Only a finished cluster has a password, so one that was interrupted is made again.
