@@ -25,7 +25,8 @@ declare global {
   const divide: izta_.Job<
     StandardSchemaV1<{ numerator: number; denominator: number }>,
     StandardSchemaV1<number>,
-    StandardSchemaV1<{ code: 'divide-by-zero' }>
+    StandardSchemaV1<{ code: 'divide-by-zero' }>,
+    'all'
   >
   const greet: izta_.Job<StandardSchemaV1<{ name: string }>, StandardSchemaV1<string>, undefined>
   const sweep: izta_.Job<undefined, undefined, undefined>
@@ -38,6 +39,9 @@ declare global {
   const orderId: string
   const client: { query(text: string, values?: (string | null)[]): Promise<{ rows: unknown[] }> }
   const pool: PgPool
+  const runner: izta_.Runner
+  type Respond = (request: unknown, response: { status(code: number): { end(): void } }) => void
+  const app: { get(path: string, respond: Respond): void }
   const { implementJob, defineJob, defineSchedule, createIzta, startRunner, IztaError }: typeof izta_
   const { createTestClock, drain, runJob }: typeof testing
   const { createEnqueueHandler, createRemoteIzta, createRunnerHandler, createSchedulerHandler }: typeof lambda
@@ -46,7 +50,7 @@ declare global {
   const { notifyWake, pgDatabase }: typeof import('izta/pg')
   const { neonDatabase }: typeof import('izta/neon')
   const { neonSocketDatabase }: typeof import('izta/neon-socket')
-  const { expect, test }: typeof vitest
+  const { expect, test, vi }: typeof vitest
 }`
 
 interface Block {
