@@ -45,7 +45,7 @@ export const iztaQueue =
     }
     const job = kept
       ? defineJob({ id: 'note', payload: schema, result: schema, run })
-      : defineJob({ id: 'note', payload: schema, retention: { finishedDays: 'none' }, run })
+      : defineJob({ id: 'note', payload: schema, retention: tree.keepNothing, run })
     const izta = createIzta({ database, jobs: [job], log: quiet })
     return {
       unfinished: 'select exists (select from izta.task) as unfinished',

@@ -36,6 +36,17 @@ export interface Tree {
   readonly local: Entries['./local']
   readonly neon: Entries['./neon']
   readonly pg: Entries['./pg']
+  /** The retention that keeps nothing of finished tasks: the trees spell it in two ways. */
+  readonly keepNothing: KeepNothing
+}
+
+interface KeepNothing {
+  readonly finishedDays: 'none'
+}
+const keepNothing: Readonly<Record<TreeName, KeepNothing>> = {
+  now: { finishedDays: 'none' },
+  // The types are those of now.
+  before: { finished: 'none' } as unknown as KeepNothing,
 }
 
 /** @throws when the tree is not there. */
@@ -46,6 +57,7 @@ export async function openTree(name: TreeName): Promise<Tree> {
     local: await load(name, './local'),
     neon: await load(name, './neon'),
     pg: await load(name, './pg'),
+    keepNothing: keepNothing[name],
   }
 }
 

@@ -18,7 +18,7 @@ export const claimersMeasure: Measure = {
           claimers,
           concurrency,
           seconds: bench.size(10, 6),
-          tasks: bench.size(250_000, 120_000),
+          tasks: bench.size(500_000, 300_000),
         }
         const result = await bench.run(contender, 'claimers', options)
         bench.log(`  ${contender.label}, ${claimers} runners: ${Math.round(result.perSecond)}/s`)
