@@ -1,14 +1,7 @@
 // The statements that a day of the policy sends, answered from memory: one queue, one priority, no failures. What
 // they mean is decided by the SQL; `--validate` of the simulation replays a trace against both and compares.
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import type { Database, Row, Statement } from '../../src/db/database.ts'
-import {
-  alarmMarginSeconds,
-  lastLookStatement,
-  nextAlarmStatement,
-  recordAlarmStatement,
-} from '../../src/store/due.ts'
+import type { Database, Row, SqlText } from '../../src/db/database.ts'
+import { alarmMarginSeconds, nextAlarmStatement, recordAlarmStatement } from '../../src/store/due.ts'
 import { pruneStatement } from '../../src/store/prune.ts'
 import { registerQueuesStatement, wakeDueStatement } from '../../src/store/queues.ts'
 import { toPlanStatement } from '../../src/store/slots.ts'
@@ -29,6 +22,18 @@ interface StoredTask {
   lease: string | undefined
 }
 
+/** A task of an enqueue; what it leaves out is common to all. */
+interface GivenTask {
+  readonly id: string
+  readonly payload: string
+  readonly queue?: string
+  readonly job?: string
+  readonly priority?: number
+  readonly maxAttempts?: number
+  readonly delayMs?: number
+  readonly runAt?: string | null | undefined
+}
+
 interface StoredQueue {
   wokenAtMs: number
   lingersUntilMs: number
@@ -38,11 +43,13 @@ const minuteMs = 60_000
 const marginMs = alarmMarginSeconds * 1000
 
 export function memoryDatabase(clock: { readonly epochMs: number }): Database {
-  /** In the order of run_at: the index task_due. */
+  /** In the order of run_at: what is ready, and behind it what is later. */
   const due: StoredTask[] = []
   const byId = new Map<string, StoredTask>()
   const queues = new Map<string, StoredQueue>()
   let armedAtMs = -Infinity
+  /** The test clock of PostgreSQL has no fractions either. */
+  const nowMs = () => Math.floor(clock.epochMs)
 
   function insert(task: StoredTask): void {
     due.splice(firstAfter(due, task.runAtMs), 0, task)
@@ -60,30 +67,34 @@ export function memoryDatabase(clock: { readonly epochMs: number }): Database {
     insert(task)
   }
 
-  function enqueue(given: Arguments): Row[] {
-    const now = clock.epochMs
-    const ids = arrayOf(given['p_ids'])
-    const column = (name: string) => columnOf(given[name], ids.length)
-    const [jobs, names] = [column('p_jobs'), column('p_queues')]
-    const [payloads, priorities, attempts] = [
-      column('p_payloads'),
-      column('p_priorities'),
-      column('p_max_attempts'),
-    ]
-    const [delays, instants] = [column('p_delays_ms'), arrayOf(given['p_run_at'])]
-    const dueQueues = new Set<string>()
+  /** izta.enqueue_task_1: one task. */
+  function enqueueTask(given: Arguments): Row[] {
+    const task = { id: given['p_id'] ?? '', payload: given['p_payload'] ?? '', runAt: given['p_run_at'] }
+    return [{ reply: enqueue([task], given) }]
+  }
+
+  /** izta.enqueue_1: several tasks, with what they have in common. */
+  function enqueueTasks(given: Arguments): Row[] {
+    const tasks = JSON.parse(given['p_tasks'] ?? '[]') as GivenTask[]
+    return [{ reply: enqueue(tasks, given) }]
+  }
+
+  function enqueue(tasks: readonly GivenTask[], common: Arguments): string | null {
+    const now = nowMs()
+    const names = new Set<string>()
+    const dueNames = new Set<string>()
     let laterMs = Infinity
-    for (const [index, id] of ids.entries()) {
-      const queue = names[index] ?? ''
-      const runAt = instants[index]
-      const runAtMs = runAt === null || runAt === undefined ? now + Number(delays[index]) : Date.parse(runAt)
+    for (const task of tasks) {
+      const queue = task.queue ?? common['p_queue'] ?? ''
+      const delayMs = task.delayMs ?? Number(common['p_delay_ms'])
+      const runAtMs = task.runAt ? Date.parse(task.runAt) : now + delayMs
       insert({
-        id: id ?? '',
+        id: task.id,
         queue,
-        job: jobs[index] ?? '',
-        payload: payloads[index] ?? '',
-        priority: priorities[index] ?? '',
-        maxAttempts: attempts[index] ?? '',
+        job: task.job ?? common['p_job'] ?? '',
+        payload: task.payload,
+        priority: String(task.priority ?? common['p_priority']),
+        maxAttempts: String(task.maxAttempts ?? common['p_max_attempts']),
         createdMs: now,
         runAtMs,
         dueAtMs: runAtMs,
@@ -92,41 +103,55 @@ export function memoryDatabase(clock: { readonly epochMs: number }): Database {
         claims: 0,
         lease: undefined,
       })
-      if (runAtMs <= now) dueQueues.add(queue)
+      names.add(queue)
+      if (runAtMs <= now) dueNames.add(queue)
       else laterMs = Math.min(laterMs, runAtMs)
     }
-    const answer: Row = { refused: null, wake: null, later_ms: null }
-    if (given['p_wake'] !== 'true') return [answer]
-    const stale = [...dueQueues].filter((name) => {
-      const queue = queues.get(name)
-      return queue === undefined || queue.wokenAtMs < now - 1000
-    })
-    if (stale.length > 0) answer['wake'] = JSON.stringify(stale)
-    for (const name of names) {
-      if (name === null) continue
-      const queue = queues.get(name)
-      if (queue === undefined) {
-        queues.set(name, { wokenAtMs: dueQueues.has(name) ? now : -Infinity, lingersUntilMs: -Infinity })
-      } else if (stale.includes(name)) queue.wokenAtMs = now
-    }
+    if (common['p_wake'] === 'false') return null
+    const wake = wakeQueues(names, dueNames)
     const latest = Math.max(floorTo(laterMs), floorTo(now + marginMs) + minuteMs)
-    if (laterMs < Infinity && !(armedAtMs > now + marginMs && armedAtMs <= latest)) {
-      answer['later_ms'] = String(laterMs)
-    }
-    return [answer]
+    const isArmed = armedAtMs > now + marginMs && armedAtMs <= latest
+    const later = laterMs < Infinity && !isArmed ? laterMs : undefined
+    return wake.length === 0 && later === undefined ? null : JSON.stringify({ wake, laterMs: later })
+  }
+
+  /** izta.wake_queues_1: which of the queues with due tasks want a runner. */
+  function wakeQueues(names: ReadonlySet<string>, dueNames: ReadonlySet<string>): string[] {
+    const now = nowMs()
+    const isOld = (queue: StoredQueue | undefined) =>
+      queue === undefined || Math.abs(queue.wokenAtMs - now) > 1000
+    const wanted = [...dueNames].filter((name) => isOld(queues.get(name)))
+    for (const name of names) queueNamed(name)
+    for (const name of wanted) queueNamed(name).wokenAtMs = now
+    return wanted
+  }
+
+  function queueNamed(name: string): StoredQueue {
+    const queue = queues.get(name) ?? { wokenAtMs: -Infinity, lingersUntilMs: -Infinity }
+    queues.set(name, queue)
+    return queue
+  }
+
+  /** Whether no other runner waits for the task already. */
+  function isUnattended({ queue, lease, runAtMs }: StoredTask): boolean {
+    const lingersUntilMs = queues.get(queue)?.lingersUntilMs ?? -Infinity
+    return lease === undefined && (lingersUntilMs <= nowMs() || lingersUntilMs > runAtMs)
   }
 
   function turn(given: Arguments): Row[] {
-    const now = clock.epochMs
+    const now = nowMs()
     const lease = given['p_lease'] ?? ''
     const ids = arrayOf(given['p_ids'])
-    const [claims, kinds] = [columnOf(given['p_claims'], ids.length), columnOf(given['p_kinds'], ids.length)]
-    const delays = arrayOf(given['p_delays_ms'])
+    const [claims, kinds, delays] = [
+      arrayOf(given['p_claims']),
+      arrayOf(given['p_kinds']),
+      arrayOf(given['p_delays_ms']),
+    ]
     const rows: Row[] = []
     for (const [index, id] of ids.entries()) {
       const task = byId.get(id ?? '')
       if (task === undefined || task.lease !== lease || String(task.claims) !== claims[index]) {
-        rows.push({ row: 'unsettled', id })
+        rows.push({ kind: 'unsettled', id })
         continue
       }
       const kind = kinds[index] ?? ''
@@ -143,54 +168,52 @@ export function memoryDatabase(clock: { readonly epochMs: number }): Database {
     if (limit === 0) return rows
     const claimed = due.slice(0, Math.min(limit, firstAfter(due, now)))
     for (const task of claimed) {
-      if (task.lease !== undefined) task.losses++
+      const isLost = task.lease !== undefined
+      if (isLost) task.losses++
       task.lease = lease
       task.claims++
       move(task, now + Number(given['p_lease_ms']))
-      rows.push(claimedRow(task, now))
+      rows.push(claimedRow(task, isLost, now))
     }
-    if (claimed.length === 0) for (const queue of queues.values()) queue.wokenAtMs = -Infinity
-    return rows
+    if (claimed.length > 0) return rows
+    for (const queue of queues.values()) queue.wokenAtMs = -Infinity
+    const { p_linger_ms: lingerMs = null } = given
+    const awaited = lingerMs === null ? undefined : linger(Number(lingerMs))
+    return awaited === undefined ? rows : [...rows, awaited]
   }
 
-  function lastLook(withinMs: number): Row[] {
-    const now = clock.epochMs
-    if (due[0] !== undefined && due[0].runAtMs <= now) return [{ now_ms: String(now), due_ms: null }]
-    const soon = due.find(({ lease }) => lease === undefined)
-    const queue = soon && queues.get(soon.queue)
-    if (soon === undefined || queue === undefined || soon.runAtMs > now + withinMs) return []
-    if (!(queue.lingersUntilMs <= now || queue.lingersUntilMs > soon.runAtMs)) return []
-    queue.lingersUntilMs = soon.runAtMs
-    return [{ now_ms: String(now), due_ms: String(soon.runAtMs) }]
+  /** izta.linger_1: the task that the runner waits for. */
+  function linger(withinMs: number): Row | undefined {
+    const now = nowMs()
+    const task = due.find((one) => one.runAtMs > now && isUnattended(one))
+    if (task === undefined || task.runAtMs > now + withinMs) return undefined
+    queueNamed(task.queue).lingersUntilMs = task.runAtMs
+    return { kind: 'wait', queue: task.queue, waited_ms: String(Math.max(1, task.runAtMs - now)) }
   }
 
+  /** izta.tick_queues_1. */
   function wakeDue(aheadSeconds: number): Row[] {
-    const now = clock.epochMs
-    const rows: Row[] = []
-    for (const [name, queue] of queues) {
-      const first = due.find((task) => task.runAtMs <= now || task.lease === undefined)
-      const wants =
-        queue.wokenAtMs < now - 1000 &&
-        first !== undefined &&
-        first.runAtMs <= now + aheadSeconds * 1000 &&
-        (first.runAtMs <= now || queue.lingersUntilMs <= now || queue.lingersUntilMs > first.runAtMs)
-      const waiting = firstAfter(due, now)
-      if (wants) queue.wokenAtMs = now
-      if (!wants && waiting === 0) continue
-      const oldestMs = waiting === 0 ? 0 : now - (due[0]?.runAtMs ?? now)
-      rows.push({
+    const now = nowMs()
+    const ready = due.slice(0, firstAfter(due, now))
+    const waiting = new Set(ready.map(({ queue }) => queue))
+    const isSoon = (task: StoredTask) => task.runAtMs <= now + aheadSeconds * 1000 && isUnattended(task)
+    const soon = due.slice(ready.length).filter(isSoon)
+    const wanting = new Set([...waiting, ...soon.map(({ queue }) => queue)])
+    const wanted = new Set(wakeQueues(wanting, wanting))
+    return [...new Set([...waiting, ...wanted])].map((name) => {
+      const ofQueue = ready.filter(({ queue }) => queue === name)
+      return {
         name,
         paused: 'f',
-        due: String(waiting),
-        oldest_due_ms: String(oldestMs),
-        wake: wants ? 't' : 'f',
-      })
-    }
-    return rows
+        due: String(ofQueue.length),
+        oldest_due_ms: String(now - (ofQueue[0]?.runAtMs ?? now)),
+        wake: wanted.has(name) ? 't' : 'f',
+      }
+    })
   }
 
   function nextAlarm(): Row[] {
-    const now = clock.epochMs
+    const now = nowMs()
     const overdue = due[0] !== undefined && due[0].runAtMs <= now ? due[0] : undefined
     const later = due[firstAfter(due, now)]
     return [
@@ -204,30 +227,29 @@ export function memoryDatabase(clock: { readonly epochMs: number }): Database {
   }
 
   function record(atMs: number): Row[] {
-    if (armedAtMs <= clock.epochMs + marginMs || armedAtMs > atMs) armedAtMs = atMs
+    if (armedAtMs <= nowMs() + marginMs || armedAtMs > atMs) armedAtMs = atMs
     return []
   }
 
-  const answers = new Map<string, (statement: Statement) => Row[]>([
-    [lastLookStatement([], 0).text, ({ values }) => lastLook(Number(values[1]))],
+  const answers = new Map<string, (statement: SqlText) => Row[]>([
     [nextAlarmStatement.text, nextAlarm],
     [recordAlarmStatement(new Date(0)).text, ({ values }) => record(Date.parse(values[0] ?? ''))],
     [pruneStatement(0).text, () => [{ pruned: '0' }]],
-    [toPlanStatement(0, '').text, () => []],
+    [toPlanStatement(0, '', '').text, () => []],
     [wakeDueStatement(0).text, ({ values }) => wakeDue(Number(values[0]))],
     [
       registerQueuesStatement([]).text,
       ({ values }) => {
-        for (const name of [...arrayOf(values[0] ?? null), ...due.map(({ queue }) => queue)]) {
-          if (name !== null && !queues.has(name)) {
-            queues.set(name, { wokenAtMs: -Infinity, lingersUntilMs: -Infinity })
-          }
-        }
+        for (const name of arrayOf(values[0])) if (name !== null) queueNamed(name)
         return []
       },
     ],
   ])
-  const calls: Record<string, (given: Arguments) => Row[]> = { enqueue_1: enqueue, turn_1: turn }
+  const calls: Record<string, (given: Arguments) => Row[]> = {
+    enqueue_task_1: enqueueTask,
+    enqueue_1: enqueueTasks,
+    turn_1: turn,
+  }
 
   return {
     async query(statement) {
@@ -236,7 +258,7 @@ export function memoryDatabase(clock: { readonly epochMs: number }): Database {
       const [, name = ''] = /\bizta\.(\w+)\(/.exec(statement.text) ?? []
       const call = calls[name]
       if (call === undefined) throw new Error(`the simulation knows no answer to: ${statement.text}`)
-      return call(argumentsOf(name, statement))
+      return call(argumentsOf(statement))
     },
   }
 }
@@ -255,62 +277,46 @@ function firstAfter(tasks: readonly StoredTask[], ms: number): number {
   return low
 }
 
-function claimedRow(task: StoredTask, nowMs: number): Row {
+function claimedRow(task: StoredTask, isLost: boolean, atMs: number): Row {
   return {
-    row: null,
+    kind: 'claimed',
     id: task.id,
     queue: task.queue,
     job: task.job,
-    key: null,
     payload: task.payload,
     priority: task.priority,
     attempt: String(task.attempt),
     max_attempts: task.maxAttempts,
     losses: String(task.losses),
     claims: String(task.claims),
-    cancel: 'f',
-    skip_overlap: 'f',
+    created_ms: String(task.createdMs),
+    due_ms: String(task.dueAtMs),
+    waited_ms: String(atMs - task.dueAtMs),
+    key: null,
     parent: null,
     schedule: null,
     slot_ms: null,
-    created_ms: String(task.createdMs),
-    due_ms: String(task.dueAtMs),
-    waited_ms: String(nowMs - task.dueAtMs),
     trace: null,
+    cancel: 'f',
+    skip_overlap: 'f',
+    lost: isLost ? 't' : 'f',
   }
 }
 
-type Arguments = Record<string, string | null>
+type Arguments = Readonly<Record<string, string | null>>
 
-const migrations = ['0003_create_turn.sql', '0005_create_enqueue.sql']
-  .map((name) => readFileSync(join(import.meta.dirname, '..', '..', 'migrations', name), 'utf8'))
-  .join('\n')
-const parameterNames = new Map<string, string[]>()
-
-/** The arguments of a call by the names that the function's definition gives them. */
-function argumentsOf(name: string, { text, values }: Statement): Arguments {
-  const names = parameterNames.get(name) ?? parametersOf(name)
-  parameterNames.set(name, names)
-  const [, list = ''] = new RegExp(`izta\\.${name}\\(([^)]*)\\)`).exec(text) ?? []
+/** The arguments of a call by name, as its text has them: name => $1::type, or name => value. */
+function argumentsOf({ text, values }: SqlText): Arguments {
+  const named = text.matchAll(/\b(p_\w+) => (?:\$(\d+)|(\w+))/g)
   return Object.fromEntries(
-    list.split(',').map((argument, index) => {
-      const [, place] = /\$(\d+)/.exec(argument) ?? []
-      return [names[index] ?? '', place === undefined ? argument.trim() : (values[Number(place) - 1] ?? null)]
-    }),
+    [...named].map(([, name = '', place, word]) => [
+      name,
+      place === undefined ? wordOf(word) : (values[Number(place) - 1] ?? null),
+    ]),
   )
 }
 
-function parametersOf(name: string): string[] {
-  const [, list] = new RegExp(`create function izta\\.${name}\\(([^)]*)\\)`).exec(migrations) ?? []
-  if (list === undefined) throw new Error(`no migration creates izta.${name}`)
-  return list.split(',').map((parameter) => parameter.trim().split(' ')[0] ?? '')
-}
-
-/** A column in which the first element stands for those that are missing. */
-function columnOf(literal: string | null | undefined, length: number): (string | null)[] {
-  const elements = arrayOf(literal)
-  return Array.from({ length }, (_, index) => elements[index] ?? elements[0] ?? null)
-}
+const wordOf = (word = 'null') => (word === 'null' ? null : word)
 
 /** An array literal as the store writes them. */
 function arrayOf(literal: string | null | undefined): (string | null)[] {
