@@ -22,18 +22,28 @@ export interface BusyResult {
 export const busy: TreeWork<BusyOptions, BusyResult> = async (tree, watcher, options) => {
   const { url, tasks, concurrency, handlerMs } = options
   let ended = 0
-  const all = Promise.withResolvers<void>()
+  let expected = 4 * concurrency
+  let all = Promise.withResolvers<void>()
   const job = tree.core.defineJob({
     id: 'wait',
     payload: z.object({ n: z.number() }),
     async run({ n }) {
-      await sleep(handlerMs * (0.5 + shareOf(n)))
-      if (++ended === tasks) all.resolve()
+      await sleep(n < 0 ? 5 : handlerMs * (0.5 + shareOf(n)))
+      if (++ended === expected) all.resolve()
     },
   })
   await using instance = await openInstance(tree, { url, jobs: [job] })
   const { izta, statementMs } = instance
   await izta.migrate()
+  // The first statements of a connection are planned, which costs what many tasks cost.
+  await izta.enqueueMany(job, payloadsFrom(-expected, expected))
+  const first = tree.core.startRunner(izta, { concurrency })
+  await all.promise
+  await untilSettled(watcher)
+  await first.stop()
+  ended = 0
+  expected = tasks
+  all = Promise.withResolvers()
   for (let from = 0; from < tasks; from += 1000) {
     await izta.enqueueMany(job, payloadsFrom(from, Math.min(1000, tasks - from)))
   }
