@@ -76,9 +76,10 @@ begin
   with ended as (
     delete from izta.task t
     using (
-      select h.id from unnest(p_ids) as i(id)
-      cross join lateral (select o.id from izta.history o where o.id = i.id offset 0) h) e
-    where t.id = e.id
+      select m.place from unnest(p_ids) as i(id)
+      cross join lateral (select from izta.history o where o.id = i.id offset 0) h
+      cross join lateral (select o.ctid as place from izta.task o where o.id = i.id offset 0) m) e
+    where t.ctid = e.place and t.id = any (p_ids)
     returning t.id)
   select coalesce(array_agg(e.id), '{}') into v_ended from ended e;
 
@@ -92,8 +93,10 @@ begin
     order by i.id
     on conflict on constraint history_pkey do nothing;
     delete from izta.history h
-    using unnest(p_ids) as i(id)
-    where h.id = i.id and i.id <> all (v_ended);
+    where h.ctid = any (array(
+      select m.place from unnest(p_ids) as i(id)
+      cross join lateral (select o.ctid as place from izta.history o where o.id = i.id offset 0) m
+      where i.id <> all (v_ended)));
   end if;
   return v_ended;
 end

@@ -55,7 +55,8 @@ export class Report {
     for (const task of tasks) {
       this.#held.set(task.id, { task, claimedAtMs: now, startedAtMs: now })
       if (isWanted) events.emit('task.claimed', { ...eventFacts(task), waitedMs: task.waitedMs })
-      if (task.losses === 0) continue
+      // Told once, by the claim that found the lease over.
+      if (!task.lost) continue
       log.warn('the process that ran a task died', { ...logFacts(task), losses: task.losses })
       events.emit('task.lost', { ...eventFacts(task), losses: task.losses })
     }

@@ -333,3 +333,30 @@ test("a job's own maxLosses decides how many deaths fail its task", async () => 
   await drain(own, { queues: ['fragile'] })
   expect(await own.get(fragile, id)).toMatchObject({ status: 'failed', code: 'lost', losses: 1, attempt: 0 })
 })
+
+test('a loss is told once, by the claim that finds it, however often the task is claimed afterwards', async () => {
+  const told: number[] = []
+  const failing = defineJob({
+    id: 'failing',
+    maxLosses: 5,
+    backoff: { firstSeconds: 1, jitter: 'none' },
+    run() {
+      throw new Error('not yet')
+    },
+  })
+  const own = createIzta({ database, jobs: [failing], clock, log })
+  own.on('task.lost', ({ losses }) => told.push(losses))
+  const { id } = await own.enqueue(failing, undefined, { maxAttempts: 5 })
+  const lose = () =>
+    pool.query(
+      `update izta.task set lease = gen_random_uuid(), claims = claims + 1, ready = false, run_at = izta.now()`,
+    )
+  for (let attempt = 1; attempt <= 4; attempt++) {
+    // oxlint-disable no-await-in-loop -- one attempt after the other
+    if (attempt % 2 === 1) await lose()
+    await drain(own)
+    await clock.advance({ minutes: 1 })
+  }
+  expect(told).toEqual([1, 2])
+  expect(await own.get(failing, id)).toMatchObject({ status: 'failing', attempt: 4, losses: 2 })
+})
