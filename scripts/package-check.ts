@@ -244,8 +244,13 @@ async function checkBundles(): Promise<void> {
     const start = loadedAtStart(split.outputs)
     const startBytes = start.reduce((sum, output) => sum + output.bytes, 0)
     const allBytes = Object.values(single.outputs).reduce((sum, output) => sum + output.bytes, 0)
+    const carriesCron = start.some(({ inputs }) =>
+      Object.keys(inputs).some((path) => /\/(cron-parser|luxon)\//.test(path)),
+    )
     console.log(`${name.padEnd(31)} ${kB(startBytes)} at start, ${kB(allBytes)} as one file`)
     if (startBytes > limitKB * 1000) throw new Error(`The bundle "${name}" is above its ${limitKB} kB.`)
+    if (carriesCron !== name.startsWith('scheduler'))
+      throw new Error(`cron-parser is for the scheduler's start only, and "${name}" differs.`)
   }
 }
 

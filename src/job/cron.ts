@@ -2,7 +2,6 @@
 import * as z from 'zod/mini'
 import { checkOptions, showValue } from '../options.ts'
 import { asDefinitionError, definitionRefusal } from './definition-error.ts'
-import { lastDay, lastWeekday, nextTime, nthWeekday, type CronTimes } from './cron-times.ts'
 
 /** One field of a cron expression: a value, several, or the field's own cron text such as `'*'` or `'MON-FRI'`. */
 export type CronField = number | readonly number[] | string
@@ -24,6 +23,23 @@ export interface CronFields {
   /** 0 to 7 (0 and 7 are Sunday) or `'SUN'` to `'SAT'`; `'5L'` is the month's last Friday, `'5#2'` its second. */
   dayOfWeek?: CronField | undefined
 }
+
+/** The values that an expression names. Each list is sorted and holds a value once. */
+export interface CronFieldValues {
+  readonly minutes: readonly number[]
+  readonly hours: readonly number[]
+  /** 1 to 31 and `lastDay`; undefined for `*` and `?`. */
+  readonly days: readonly number[] | undefined
+  readonly months: readonly number[]
+  /** 0 (Sunday) to 6, `nthWeekday(5, 2)` for `5#2`, `lastWeekday(5)` for `5L`; undefined for `*` and `?`. */
+  readonly weekdays: readonly number[] | undefined
+}
+
+/** `L`: the last day of the month. */
+const lastDay = 100
+const nthWeekday = (weekday: number, nth: number) => 10 * nth + weekday
+const lastWeekday = (weekday: number) => lastDay + weekday
+export const isNthWeekday = (value: number): boolean => value >= nthWeekday(0, 1) && value < lastDay
 
 interface FieldRange {
   readonly label: string
@@ -52,32 +68,42 @@ const aliases: Readonly<Record<string, string>> = {
 }
 
 /**
- * Reads a cron expression. No other code reads one: whatever this accepts is walked by `nextTime`, which also decides
- * that it fires. `subject` starts the error's sentence.
+ * Reads a cron expression. No other code reads one as it was written: its times are those of `cronText`. `subject`
+ * starts the error's sentence.
  *
  * @throws {DefinitionError} when the expression has an error, hides one, or never fires.
  */
-export function parseCron(subject: string, cron: unknown): CronTimes {
+export function parseCron(subject: string, cron: unknown): CronFieldValues {
   const shown = `${subject}, cron ${showValue(cron)}`
   const fields = typeof cron === 'string' ? splitFields(shown, cron) : objectFields(subject, shown, cron)
   const [minutes, hours, days, months, weekdays] = fields.map((text, index) =>
     fieldValues(shown, fieldRanges[index]!, text),
   )
-  const times: CronTimes = {
+  const values: CronFieldValues = {
     minutes: minutes!,
     hours: hours!,
     days: isUnset(fields[2]!) ? undefined : days!,
     months: months!,
     weekdays: isUnset(fields[4]!) ? undefined : weekdays!,
   }
-  if (nextTime(times, 0) === undefined) {
-    throw definitionRefusal(shown, `never fires: no such month has a day ${times.days?.[0]}`)
+  if (!fires(values)) {
+    throw definitionRefusal(shown, `never fires: no such month has a day ${values.days?.[0]}`)
   }
-  return times
+  return values
 }
 
+/** Only a day of the month can be one that never comes: each weekday is once the fifth of a February. */
+const fires = ({ days, months, weekdays }: CronFieldValues) =>
+  days === undefined ||
+  weekdays !== undefined ||
+  days.includes(lastDay) ||
+  months.some((month) => days[0]! <= longestDays(month))
+
+/** 29 for February. */
+const longestDays = (month: number) => new Date(Date.UTC(2000, month, 0)).getUTCDate()
+
 /** The expression in its one stored spelling: sorted numbers, `*`, and ranges for three and more in a row. */
-export function cronText({ minutes, hours, days, months, weekdays }: CronTimes): string {
+export function cronText({ minutes, hours, days, months, weekdays }: CronFieldValues): string {
   return [
     minutes.length === 60 ? '*' : fieldText(minuteField, minutes),
     hours.length === 24 ? '*' : fieldText(hourField, hours),

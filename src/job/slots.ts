@@ -1,8 +1,6 @@
 // Slots: the due instants of a schedule's rule.
-import { nextTime, type CronTimes } from './cron-times.ts'
-import { parseCron } from './cron.ts'
+import { timesOf, type CronTimes } from './cron-times.ts'
 import type { ScheduleRule } from './rule.ts'
-import { remembered } from './bounded-cache.ts'
 import { firstChange, ownZones, type ZoneData } from './zones.ts'
 
 const dayMs = 86_400_000
@@ -54,8 +52,8 @@ function* intervalSlots({ seconds, anchorSeconds = 0 }: EveryRule, after: number
 
 // Times are found on the wall clock, which knows no zone, and mapped to instants here.
 function cronSlots({ cron, timeZone }: CronRule, after: number, zones: ZoneData): Generator<Instant, never> {
-  const times = remembered(expressions, 200, cron, () => parseCron('Stored schedule rule', cron))
-  return (times.hours.length === 24 ? realTimeSlots : wallClockSlots)(times, timeZone, after, zones)
+  const times = timesOf(cron)
+  return (times.everyHour ? realTimeSlots : wallClockSlots)(times, timeZone, after, zones)
 }
 
 /** Every instant whose wall-clock time fits: nothing for a skipped time, two slots for one that comes twice. */
@@ -67,7 +65,7 @@ function* realTimeSlots(
 ): Generator<Instant, never> {
   for (;;) {
     const offset = zones.offsetAt(zone, after + 1)
-    const slot = nextWall(times, after + offset) - offset
+    const slot = times.next(after + offset) - offset
     const change = firstChange(zones, zone, after + 1, slot)
     if (change === undefined) yield { at: (after = slot) }
     else after = change - 1
@@ -83,7 +81,7 @@ function* wallClockSlots(
 ): Generator<Instant, never> {
   let wall = after + zones.offsetAt(zone, after)
   for (;;) {
-    wall = nextWall(times, wall)
+    wall = times.next(wall)
     const slot = firstInstant(zones, zone, wall)
     if (slot !== undefined && slot > after) yield { at: (after = slot), wall }
   }
@@ -97,13 +95,4 @@ function firstInstant(zones: ZoneData, zone: string, wall: number): number | und
   if (zones.offsetAt(zone, wall - before) === before) return wall - before
   if (zones.offsetAt(zone, wall - later) === later) return wall - later
   return later - before > longestGapMs ? undefined : firstChange(zones, zone, wall - dayMs, wall + dayMs)
-}
-
-const expressions = new Map<string, CronTimes>()
-
-function nextWall(times: CronTimes, wall: number): number {
-  const next = nextTime(times, wall)
-  // Every accepted expression fires: only the end of what a Date can hold has no next time.
-  if (next === undefined) throw new RangeError('There is no later slot that a Date can hold.')
-  return next
 }

@@ -1,7 +1,8 @@
 // One reading of cron: whatever is accepted has slots, those of brute force and of a second library, in one spelling.
+import { CronExpression } from 'cron-parser'
 import { Cron } from 'croner'
 import * as fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { DefinitionError } from '../../src/errors.ts'
 import { defineJob } from '../../src/job/job.ts'
 import { parseRule } from '../../src/job/rule.ts'
@@ -249,4 +250,32 @@ test.each([
 ])('%j is stored as %j and fires at %s', (cron, stored, slot) => {
   expect(storedText(cron)).toBe(stored)
   expect(nextSlot(ruleOf(cron), new Date('2026-11-13T09:00:00Z')).toISOString()).toBe(slot)
+})
+
+test('the rarest expressions never end: each 29 February of four centuries is the fifth of its weekday', () => {
+  const end = Date.parse('2400-01-01T00:00:00Z')
+  const slots = [0, 1, 2, 3, 4, 5, 6].flatMap((day) =>
+    slotsAfter(ruleOf(`59 23 * 2 ${day}#5`), new Date('2000-01-01T00:00:00Z'))
+      .map(({ at }) => at.getTime())
+      // The first slot after the end is looked for too.
+      .take(20)
+      .filter((slot) => slot < end)
+      .toArray(),
+  )
+  const leapYears = Array.from({ length: 400 }, (_, n) => 2000 + n).filter(
+    (year) => new Date(Date.UTC(year, 1, 29)).getUTCDate() === 29,
+  )
+  expect(leapYears).toHaveLength(97)
+  expect(slots.toSorted((a, b) => a - b)).toEqual(leapYears.map((year) => Date.UTC(year, 1, 29, 23, 59)))
+})
+
+test('a rare part of an expression is searched for once on the way to it', () => {
+  const next = vi.spyOn(CronExpression.prototype, 'next')
+  try {
+    const slots = slotsAfter(ruleOf('* * * 2 2,1#5'), new Date('2026-01-01T00:00:00Z')).take(1000).toArray()
+    expect(slots.at(-1)?.at).toEqual(new Date('2026-02-03T16:39:00Z'))
+    expect(next.mock.calls.length).toBe(1001)
+  } finally {
+    next.mockRestore()
+  }
 })
