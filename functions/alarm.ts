@@ -8,5 +8,5 @@ const target = environment('IZTA_SCHEDULER')
 
 export const alarm =
   group !== undefined && role !== undefined && target !== undefined
-    ? alarmWake({ group, role, target })
+    ? alarmWake({ group, role, target, deadLetters: environment('IZTA_ALARM_DEAD_LETTERS') })
     : undefined

@@ -1,6 +1,9 @@
 // The osls plugin that bundles the functions before they are packaged.
+import { copyFile, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
 
 interface Serverless {
+  readonly serviceDir: string
   readonly service: { readonly custom: { readonly bundle: { readonly adapter: string } } }
 }
 
@@ -16,7 +19,14 @@ export default class BundlePlugin {
     const run = async () => {
       // Loads esbuild, which other commands have no use for.
       const { bundle, describeSizes } = await import('./bundle.ts')
-      log.notice(describeSizes(await bundle(serverless.service.custom.bundle.adapter)))
+      const sizes = await bundle(serverless.service.custom.bundle.adapter)
+      log.notice(describeSizes(sizes))
+      // Where osls looks for what it compares with the last deployment, to skip one that changes nothing.
+      const packages = join(serverless.serviceDir, '.serverless')
+      await mkdir(packages, { recursive: true })
+      for (const { name } of sizes) {
+        await copyFile(join(serverless.serviceDir, '.build', `${name}.zip`), join(packages, `${name}.zip`))
+      }
     }
     this.hooks = {
       'before:package:createDeploymentArtifacts': run,

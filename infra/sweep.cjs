@@ -15,6 +15,7 @@ module.exports = async ({ resolveVariable }) => {
         Arn: { 'Fn::GetAtt': ['SchedulerLambdaFunction', 'Arn'] },
         RoleArn: { 'Fn::GetAtt': ['AlarmRole', 'Arn'] },
         RetryPolicy: { MaximumRetryAttempts: 10, MaximumEventAgeInSeconds: 3600 },
+        DeadLetterConfig: { Arn: { 'Fn::GetAtt': ['DeadLetterQueue', 'Arn'] } },
       },
     },
   }

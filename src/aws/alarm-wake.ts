@@ -11,6 +11,8 @@ export interface AlarmWakeOptions extends AwsOptions {
   target: string
   /** ARN of the role that EventBridge Scheduler takes to invoke it. */
   role: string
+  /** ARN of an SQS queue for alarms that could not be delivered; the role needs `sqs:SendMessage`. @default none */
+  deadLetters?: string | undefined
   /** What the names of the alarms begin with; the minute follows. @default 'alarm-' */
   prefix?: string | undefined
   /** Replaces the signed calls, in tests. */
@@ -36,7 +38,7 @@ export interface AlarmWakeOptions extends AwsOptions {
  * ```
  */
 export function alarmWake(options: AlarmWakeOptions): Alarm {
-  const { group, target, role, prefix = 'alarm-' } = options
+  const { group, target, role, deadLetters, prefix = 'alarm-' } = options
   const api = options.api ?? createAwsApi(options)
   return {
     async set(at) {
@@ -60,6 +62,7 @@ export function alarmWake(options: AlarmWakeOptions): Alarm {
               RoleArn: role,
               Input: '{}',
               RetryPolicy: { MaximumRetryAttempts: 10, MaximumEventAgeInSeconds: 3600 },
+              ...(deadLetters === undefined ? {} : { DeadLetterConfig: { Arn: deadLetters } }),
             },
           },
         })

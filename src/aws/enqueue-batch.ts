@@ -9,7 +9,7 @@ import { insertRequest, prepareRequest } from './enqueue-request.ts'
 
 /** The messages that the queue keeps: `ReportBatchItemFailures` of the event source mapping must be on. */
 export interface EnqueueBatchAnswer {
-  readonly batchItemFailures: { readonly itemIdentifier: string }[]
+  readonly batchItemFailures: { itemIdentifier: string }[]
 }
 
 interface PreparedMessage {

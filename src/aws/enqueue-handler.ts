@@ -1,4 +1,5 @@
 // The enqueue function: takes tasks from whatever may invoke it, and answers in the way that this one reads.
+import type { Context } from 'aws-lambda'
 import * as z from 'zod/mini'
 import { configOf, type Configured, type ResolvedConfig } from '../config.ts'
 import { IztaError } from '../errors.ts'
@@ -8,7 +9,7 @@ import { enqueueBatch, type EnqueueBatchAnswer } from './enqueue-batch.ts'
 import { readEvent } from './enqueue-event.ts'
 import type { EnqueueHttpResponse, HttpRequest } from './enqueue-http.ts'
 import { enqueueRequest } from './enqueue-request.ts'
-import { runInvocation, withinInvocation, type InvocationContext } from './invocation.ts'
+import { runInvocation, withinInvocation, type InvocationContext, type UnusedCallback } from './invocation.ts'
 
 /** What `createEnqueueHandler` takes. */
 export interface EnqueueHandlerOptions {
@@ -24,10 +25,18 @@ export interface EnqueueHandlerOptions {
  * The answer has the shape that the sender of the event reads. A sender that reads none gets a rejection for what was
  * not stored, so that Lambda repeats the event and keeps it as a dead letter at last.
  */
-export type EnqueueHandler = (
-  event: unknown,
-  context?: InvocationContext,
-) => Promise<EnqueueAnswer | EnqueueHttpResponse | EnqueueBatchAnswer>
+export interface EnqueueHandler {
+  (
+    event: unknown,
+    context?: InvocationContext,
+  ): Promise<EnqueueAnswer | EnqueueHttpResponse | EnqueueBatchAnswer>
+  /** Fits `SQSHandler` of `aws-lambda`. */
+  (event: unknown, context: Context, callback: UnusedCallback): Promise<EnqueueBatchAnswer>
+  /** Fits `APIGatewayProxyHandler`, `APIGatewayProxyHandlerV2` and `ALBHandler`. */
+  (event: unknown, context: Context, callback: UnusedCallback): Promise<EnqueueHttpResponse>
+  /** Fits `EventBridgeHandler` and `ScheduledHandler`. */
+  (event: unknown, context: Context, callback: UnusedCallback): Promise<void>
+}
 
 const enqueueHandlerOptions = z.strictObject({
   izta: z.custom<Configured>().check(z.describe('what createIzta returns')),
@@ -59,7 +68,7 @@ const enqueueHandlerOptions = z.strictObject({
 export function createEnqueueHandler(options: EnqueueHandlerOptions): EnqueueHandler {
   const { izta, path } = checkOptions('createEnqueueHandler', enqueueHandlerOptions, options)
   const resolved = configOf(izta)
-  return (event, context) =>
+  const handler = (event: unknown, context?: InvocationContext) =>
     runInvocation(context, undefined, async () => {
       const config = withinInvocation(resolved, context)
       const read = readEvent(event, context)
@@ -69,6 +78,7 @@ export function createEnqueueHandler(options: EnqueueHandlerOptions): EnqueueHan
       if (read.onError === 'throw' && 'error' in answer) throw errorOf(answer)
       return answer
     })
+  return handler as EnqueueHandler
 }
 
 async function answerHttp(

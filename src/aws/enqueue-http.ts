@@ -9,9 +9,9 @@ export interface EnqueueHttpResponse {
   /** For load balancers, which want it. */
   readonly statusDescription?: string
   /** Absent for a load balancer with multi-value headers. */
-  readonly headers?: Readonly<Record<string, string>>
+  readonly headers?: Record<string, string>
   /** For load balancers with multi-value headers, which read no others. */
-  readonly multiValueHeaders?: Readonly<Record<string, readonly string[]>>
+  readonly multiValueHeaders?: Record<string, string[]>
   /** JSON: the `EnqueueAnswer` without its status code. */
   readonly body: string
   readonly isBase64Encoded: false

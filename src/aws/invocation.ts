@@ -6,11 +6,13 @@ import type { ResolvedConfig } from '../config.ts'
 import { untilDeadline } from '../db/gated.ts'
 import { environment } from '../environment.ts'
 import { inLogScope } from '../observe/log.ts'
-import type { FunctionMetrics } from './metrics.ts'
 
 /** The parts of Lambda's context that are used, as far as they are there. */
 export type InvocationContext =
   Partial<Pick<Context, 'awsRequestId' | 'getRemainingTimeInMillis'>> | undefined
+
+/** What Lambda passes as the third argument, which ours do not read; it only fits the types of `aws-lambda`. */
+export type UnusedCallback = (...values: never[]) => void
 
 const wakeEvent = z.object({ hops: z.int().check(z.minimum(0)) })
 
@@ -33,7 +35,7 @@ export function withinInvocation(config: ResolvedConfig, context: InvocationCont
 
 export async function runInvocation<T>(
   context: InvocationContext,
-  metrics: FunctionMetrics | undefined,
+  metrics: { flush(): void } | undefined,
   work: () => Promise<T>,
 ): Promise<T> {
   const invocation = context?.awsRequestId

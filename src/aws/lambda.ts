@@ -6,10 +6,12 @@ export type { EnqueueAnswer, EnqueueIssue } from './enqueue-answer.ts'
 export type { EnqueueBatchAnswer } from './enqueue-batch.ts'
 export type { EnqueueHttpResponse } from './enqueue-http.ts'
 export { invokeWake, type InvokeWakeOptions } from './invoke-wake.ts'
+export type { MetricsOption } from './metrics.ts'
 export { rdsToken, type RdsConnection, type RdsTokenOptions } from './rds-token.ts'
 export { secretDatabase, type SecretDatabaseOptions } from './secret.ts'
 export {
   createRunnerHandler,
+  type RunnerContext,
   type RunnerEvent,
   type RunnerHandler,
   type RunnerHandlerOptions,

@@ -1,8 +1,10 @@
 // Metrics of the functions, in CloudWatch's embedded format: counted from events, written once an invocation.
 import { Metrics, MetricUnit } from '@aws-lambda-powertools/metrics'
+import * as z from 'zod/mini'
 import type { ResolvedConfig } from '../config.ts'
 import { environment } from '../environment.ts'
 import type { DueQueue } from '../observe/events.ts'
+import { isLambda } from './invocation.ts'
 
 export interface FunctionMetrics {
   /** Writes what has happened since the last time. */
@@ -19,8 +21,21 @@ interface Metric {
 /** Of one metric in one invocation: enough for percentiles, and a bound for the log. */
 const mostValues = 500
 
-/** Names and meaning of the metrics stand in docs/telemetry.md. */
-export function collectMetrics({ app, events }: ResolvedConfig): FunctionMetrics {
+/** The option `metrics` of the handlers: all of them, the few that the template's alarms read, or none. */
+export type MetricsOption = boolean | 'few'
+
+export const metricsSchema = z._default(
+  z.union([z.boolean(), z.literal('few')]).check(z.describe("true, false or 'few'")),
+  () => (isLambda() ? 'few' : false),
+)
+
+/** docs/telemetry.md lists the metrics. */
+export function collectMetrics(
+  { app, events }: ResolvedConfig,
+  wanted: MetricsOption,
+): FunctionMetrics | undefined {
+  if (wanted === false) return undefined
+  const all = wanted === true
   /** By queue; undefined for those of the function. */
   const groups = new Map<string | undefined, Map<string, Metric>>()
   const wakes = { sent: new Set<string>(), failed: new Set<string>() }
@@ -49,52 +64,55 @@ export function collectMetrics({ app, events }: ResolvedConfig): FunctionMetrics
   const ran = ({ queue, durationMs }: { queue: string; durationMs: number }) =>
     sample(queue, 'RunDuration', MetricUnit.Milliseconds, durationMs)
 
-  events.on('task.claimed', ({ queue }) => count(queue, 'Claimed'))
-  events.on('task.started', ({ queue, waitedMs }) =>
-    sample(queue, 'StartDelay', MetricUnit.Milliseconds, Math.max(0, waitedMs)),
-  )
-  events.on('task.finished', (event) => {
-    count(event.queue, 'Finished')
-    ran(event)
-  })
-  events.on('task.failed', (event) => {
-    count(event.queue, 'Failed')
-    ran(event)
-  })
-  events.on('task.retried', (event) => {
-    count(event.queue, 'Retried')
-    ran(event)
-  })
-  events.on('task.released', ({ queue }) => count(queue, 'Released'))
-  events.on('task.deferred', ({ queue }) => count(queue, 'Released'))
-  events.on('task.lost', ({ queue }) => count(queue, 'Lost'))
-  events.on('statement.completed', ({ durationMs }) =>
-    add(undefined, 'DatabaseTime', MetricUnit.Milliseconds, durationMs),
-  )
+  if (all) countTasks()
+
   events.on('wake.sent', ({ queue }) => wakes.sent.add(queue))
   events.on('wake.failed', ({ queue }) => wakes.failed.add(queue))
-  events.on('schedule.planned', ({ lagMs }) =>
-    sample(undefined, 'SchedulerLag', MetricUnit.Milliseconds, lagMs),
-  )
   events.on('tick.completed', ({ queues }) => {
-    for (const { queue, due, oldestDueMs } of queues) {
-      sample(queue, 'Due', MetricUnit.Count, due)
-      sample(queue, 'OldestDueAge', MetricUnit.Seconds, oldestDueMs / 1000)
+    if (all) {
+      for (const { queue, due, oldestDueMs } of queues) {
+        sample(queue, 'Due', MetricUnit.Count, due)
+        sample(queue, 'OldestDueAge', MetricUnit.Seconds, oldestDueMs / 1000)
+      }
     }
     // A paused queue waits on purpose.
     const open = queues.filter(({ paused }) => !paused)
     const worst = (of: (queue: DueQueue) => number) => Math.max(0, ...open.map(of))
     add(undefined, 'Ticks', MetricUnit.Count, 1)
-    sample(
-      undefined,
-      'AllDue',
-      MetricUnit.Count,
-      open.reduce((sum, { due }) => sum + due, 0),
-    )
+    const due = open.reduce((sum, queue) => sum + queue.due, 0)
+    if (all) sample(undefined, 'AllDue', MetricUnit.Count, due)
     sample(undefined, 'AllOldestDueAge', MetricUnit.Seconds, worst(({ oldestDueMs }) => oldestDueMs) / 1000)
     const without = [...wakes.failed].filter((queue) => !wakes.sent.has(queue))
     sample(undefined, 'QueuesWithoutRunner', MetricUnit.Count, without.length)
   })
+
+  function countTasks(): void {
+    events.on('task.claimed', ({ queue }) => count(queue, 'Claimed'))
+    events.on('task.started', ({ queue, waitedMs }) =>
+      sample(queue, 'StartDelay', MetricUnit.Milliseconds, Math.max(0, waitedMs)),
+    )
+    events.on('task.finished', (event) => {
+      count(event.queue, 'Finished')
+      ran(event)
+    })
+    events.on('task.failed', (event) => {
+      count(event.queue, 'Failed')
+      ran(event)
+    })
+    events.on('task.retried', (event) => {
+      count(event.queue, 'Retried')
+      ran(event)
+    })
+    events.on('task.released', ({ queue }) => count(queue, 'Released'))
+    events.on('task.deferred', ({ queue }) => count(queue, 'Released'))
+    events.on('task.lost', ({ queue }) => count(queue, 'Lost'))
+    events.on('statement.completed', ({ durationMs }) =>
+      add(undefined, 'DatabaseTime', MetricUnit.Milliseconds, durationMs),
+    )
+    events.on('schedule.planned', ({ lagMs }) =>
+      sample(undefined, 'SchedulerLag', MetricUnit.Milliseconds, lagMs),
+    )
+  }
 
   return {
     flush() {

@@ -12,8 +12,8 @@ import { startRun } from '../runner/runner.ts'
 import { pruneStatement } from '../store/prune.ts'
 import type { Alarm } from '../wake/wakes.ts'
 import { alarmSchema, armNext } from '../wake/alarm.ts'
-import { hopsOf, isLambda, runInvocation } from './invocation.ts'
-import { collectMetrics } from './metrics.ts'
+import { hopsOf, runInvocation, type UnusedCallback } from './invocation.ts'
+import { collectMetrics, metricsSchema, type MetricsOption } from './metrics.ts'
 import { logUnhandledRejections } from './unhandled.ts'
 import { readableMessage } from '../errors.ts'
 
@@ -35,8 +35,11 @@ export interface RunnerHandlerOptions {
    * @default none: ticks find what is due
    */
   readonly alarm?: Alarm | undefined
-  /** Whether each invocation writes metrics to its log: docs/telemetry.md lists them. @default in Lambda only */
-  readonly metrics?: boolean | undefined
+  /**
+   * Which metrics each invocation writes to its log: all, the few that alarms need, or none. docs/telemetry.md lists them.
+   * @default 'few' in Lambda, else false
+   */
+  readonly metrics?: MetricsOption | undefined
   /**
    * Ends the process after everything has been settled, because a handler ignores its signal.
    * @default process.exit
@@ -51,10 +54,14 @@ export interface RunnerEvent {
   readonly hops?: number
 }
 
-export type RunnerHandler = (
-  event: unknown,
-  context: Pick<Context, 'getRemainingTimeInMillis'> & Partial<Pick<Context, 'awsRequestId'>>,
-) => Promise<RunSummary>
+/** What a runner reads of Lambda's context. */
+export type RunnerContext = Pick<Context, 'getRemainingTimeInMillis'> & Partial<Pick<Context, 'awsRequestId'>>
+
+/** Takes any event. Fits `Handler` and `ScheduledHandler` of `aws-lambda`. */
+export interface RunnerHandler {
+  (event: unknown, context: RunnerContext): Promise<RunSummary>
+  (event: unknown, context: Context, callback: UnusedCallback): Promise<void>
+}
 
 /** A handler and what only its host may do with it. */
 export interface RunnerEnvironment {
@@ -69,7 +76,7 @@ const runnerHandlerOptions = z.strictObject({
   concurrency: z._default(intFrom(1, 10_000), defaults.runner.concurrency),
   lingerSeconds: z._default(numberFrom(0, 900), defaults.runner.lingerSeconds),
   alarm: alarmSchema,
-  metrics: z._default(z.boolean(), isLambda),
+  metrics: metricsSchema,
   exit: z._default(
     z.custom<(code: number) => void>((value) => typeof value === 'function', 'expected a function'),
     () => (code: number) => process.exit(code),
@@ -101,7 +108,7 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
   const given = checkOptions('createRunnerHandler', runnerHandlerOptions, options)
   const { izta, queues, concurrency, lingerSeconds, alarm, exit } = given
   const config = configOf(izta)
-  const metrics = given.metrics ? collectMetrics(config) : undefined
+  const metrics = collectMetrics(config, given.metrics)
   const { clock, log, wakes } = config
   const prune = createPruning(config)
   const runs = new Set<Run>()
@@ -112,7 +119,7 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
 
   const stillAtWork = () => [...stuck].filter((id) => capacity.running.has(id))
 
-  const handler: RunnerHandler = async (event, context) => {
+  const handler = async (event: unknown, context: RunnerContext): Promise<RunSummary> => {
     if (!hasWarned) warnOfMissingHandlers(config)
     hasWarned = true
     const left = stillAtWork()
@@ -187,7 +194,8 @@ export function createRunnerEnvironment(options: RunnerHandlerOptions): RunnerEn
   }
 
   return {
-    handler: (event, context) => runInvocation(context, metrics, () => handler(event, context)),
+    handler: ((event: unknown, context: RunnerContext) =>
+      runInvocation(context, metrics, () => handler(event, context))) as RunnerHandler,
     async stop() {
       stopped.abort()
       const all = [...runs]

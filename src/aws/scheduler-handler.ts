@@ -1,4 +1,5 @@
 // The scheduler function: one tick an invocation, and in sleepy mode the alarm for the next.
+import type { Context } from 'aws-lambda'
 import * as z from 'zod/mini'
 import { configOf, type Configured } from '../config.ts'
 import { defaults } from '../defaults.ts'
@@ -6,8 +7,14 @@ import { checkOptions, numberFrom } from '../options.ts'
 import { tick, type TickSummary } from '../scheduler/tick.ts'
 import type { Alarm } from '../wake/wakes.ts'
 import { alarmSchema, armNext } from '../wake/alarm.ts'
-import { hopsOf, isLambda, runInvocation, withinInvocation, type InvocationContext } from './invocation.ts'
-import { collectMetrics } from './metrics.ts'
+import {
+  hopsOf,
+  runInvocation,
+  withinInvocation,
+  type InvocationContext,
+  type UnusedCallback,
+} from './invocation.ts'
+import { collectMetrics, metricsSchema, type MetricsOption } from './metrics.ts'
 
 /** What `createSchedulerHandler` takes. */
 export interface SchedulerHandlerOptions {
@@ -22,18 +29,24 @@ export interface SchedulerHandlerOptions {
    * @default none
    */
   readonly alarm?: Alarm | undefined
-  /** Whether each invocation writes metrics to its log: docs/telemetry.md lists them. @default in Lambda only */
-  readonly metrics?: boolean | undefined
+  /**
+   * Which metrics each invocation writes to its log: all, the few that alarms need, or none. docs/telemetry.md lists them.
+   * @default 'few' in Lambda, else false
+   */
+  readonly metrics?: MetricsOption | undefined
 }
 
-/** Takes any event: a tick needs no input. */
-export type SchedulerHandler = (event?: unknown, context?: InvocationContext) => Promise<TickSummary>
+/** Takes any event: a tick needs no input. Fits `ScheduledHandler` of `aws-lambda`. */
+export interface SchedulerHandler {
+  (event?: unknown, context?: InvocationContext): Promise<TickSummary>
+  (event: unknown, context: Context, callback: UnusedCallback): Promise<void>
+}
 
 const schedulerHandlerOptions = z.strictObject({
   izta: z.custom<Configured>().check(z.describe('what createIzta returns')),
   lingerSeconds: z._default(numberFrom(0, 900), defaults.runner.lingerSeconds),
   alarm: alarmSchema,
-  metrics: z._default(z.boolean(), isLambda),
+  metrics: metricsSchema,
 })
 
 /**
@@ -53,8 +66,8 @@ export function createSchedulerHandler(options: SchedulerHandlerOptions): Schedu
   const given = checkOptions('createSchedulerHandler', schedulerHandlerOptions, options)
   const { izta, lingerSeconds, alarm } = given
   const config = configOf(izta)
-  const metrics = given.metrics ? collectMetrics(config) : undefined
-  const once = async (hops: number | undefined, context: InvocationContext) => {
+  const metrics = collectMetrics(config, given.metrics)
+  const once = async (hops: number | undefined, context: InvocationContext | undefined) => {
     const own = withinInvocation(config, context)
     try {
       return await tick(own, { aheadSeconds: lingerSeconds, hops })
@@ -64,5 +77,7 @@ export function createSchedulerHandler(options: SchedulerHandlerOptions): Schedu
       await config.wakes.settled()
     }
   }
-  return (event, context) => runInvocation(context, metrics, () => once(hopsOf(event), context))
+  const handler = (event?: unknown, context?: InvocationContext) =>
+    runInvocation(context, metrics, () => once(hopsOf(event), context))
+  return handler as SchedulerHandler
 }

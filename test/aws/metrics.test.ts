@@ -55,7 +55,10 @@ async function untilDone(done: Promise<unknown>): Promise<void> {
   }
   await done
 }
-const runner = (izta: ReturnType<typeof make>, options: { metrics?: boolean } = { metrics: true }) => {
+const runner = (
+  izta: ReturnType<typeof make>,
+  options: { metrics?: boolean | 'few' } = { metrics: true },
+) => {
   const handler = createRunnerHandler({ izta, lingerSeconds: 0, ...options })
   return () => untilDone(handler({}, context))
 }
@@ -164,7 +167,7 @@ test('a scheduler writes what waits, its lag, and that the tick has succeeded', 
   await izta.enqueue(sometimes, false, { queue: 'orphaned' })
   await izta.queues.pause('stopped')
   await izta.enqueue(sometimes, false, { queue: 'stopped' })
-  // The slot of the next midnight is there already, that of the second is late.
+  // The slot of the next midnight is there already; when the second has passed too, one task is made of both.
   const midnight = Math.ceil((clock.now() + 1) / 86_400_000 + 1) * 86_400_000
   await clock.advanceTo(new Date(midnight + 40_000))
   const blobs = await written(() => handler())
@@ -190,6 +193,19 @@ test('a tick that fails writes no tick', async () => {
   const handler = createSchedulerHandler({ izta: make([sometimes], { database: refusing }), metrics: true })
   const blobs = await written(() => handler().catch(() => {}))
   expect(named(blobs, undefined)).not.toHaveProperty('Ticks')
+})
+
+test('few metrics are those that the alarms of the template read, and are what Lambda writes by default', async () => {
+  const izta = make([sometimes])
+  await izta.enqueueMany(sometimes, [false, false])
+  const few = { Ticks: 1, AllOldestDueAge: expect.any(Number), QueuesWithoutRunner: 0 }
+  const facts = { service: 'shop', function: 'local', _aws: expect.anything() }
+  expect(await written(() => createSchedulerHandler({ izta, metrics: 'few' })())).toEqual([
+    { ...facts, ...few },
+  ])
+  vi.stubEnv('AWS_LAMBDA_RUNTIME_API', '127.0.0.1:9001')
+  expect(await written(() => createSchedulerHandler({ izta })())).toEqual([{ ...facts, ...few }])
+  expect(await written(runner(izta, {}))).toEqual([])
 })
 
 test('nothing is written outside Lambda, or where it is turned off', async () => {

@@ -296,6 +296,10 @@ async function rolesOfStack(): Promise<string[]> {
     .filter((role) => role.includes('izta'))
 }
 
+test('a deployment of what is deployed already changes nothing', async () => {
+  expect(await serverless('deploy')).toContain('No changes to deploy')
+})
+
 test('a second deployment with a changed job takes effect and loses nothing', async () => {
   const early = await remote.enqueueMany(
     greet,

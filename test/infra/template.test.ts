@@ -35,7 +35,17 @@ const prod = await packageStage('prod')
 const sleepy = await packageStage('prod', 'mode=sleepy')
 const withoutSweep = await packageStage('prod', 'mode=sleepy', 'sweepRate=0')
 const topics = ['arn:aws:sns:us-east-1:111122223333:ops', 'arn:aws:sns:us-east-1:111122223333:pager']
-const rds = await packageStage('prod', 'databaseAdapter=rds', `alarmTopics=${topics.join()}`, 'maxRunners=5')
+const rds = await packageStage(
+  'prod',
+  'databaseAdapter=rds',
+  `alarmTopics=${topics.join()}`,
+  'maxRunners=5',
+  'alarms=all',
+  'metrics=all',
+  'tickRate=rate(30 minutes)',
+)
+const silent = await packageStage('prod', 'alarms=none', 'metrics=none', 'deployedAt=2026-11-24T10:00:00Z')
+const again = await packageStage('prod')
 const dev = await packageStage(
   'dev',
   'databaseStore=secret',
@@ -145,7 +155,7 @@ for (const [name, template] of Object.entries({ prod, dev, sleepy })) {
       { Name: 'function', Value: `izta-${stage}-scheduler` },
     ]
     expect(new Set(own.map(({ MetricName }) => MetricName))).toEqual(
-      new Set(['AllOldestDueAge', 'QueuesWithoutRunner', ...(template === sleepy ? [] : ['Ticks'])]),
+      new Set(['AllOldestDueAge', 'Ticks', ...(template === rds ? ['QueuesWithoutRunner'] : [])]),
     )
     for (const { Dimensions } of own) expect(Dimensions).toEqual(dimensions)
     const ticks = own.filter(({ MetricName }) => MetricName === 'Ticks')
@@ -153,38 +163,98 @@ for (const [name, template] of Object.entries({ prod, dev, sleepy })) {
   })
 }
 
+/** A variable of the scheduler's environment. */
+function variable(template: Record<string, Resource>, name: string): string {
+  const { Environment } = template['SchedulerLambdaFunction']?.Properties ?? {}
+  return (Environment as { Variables: Record<string, string> }).Variables[name] ?? ''
+}
+
+const above = 'GreaterThanOrEqualToThreshold'
+
+/** `izta-prod-ticks`: `Ticks LessThanThreshold 1 in 900 s`, of every alarm. */
+const alarmsOf = (template: Record<string, Resource>) =>
+  Object.fromEntries(
+    ofType(template, 'AWS::CloudWatch::Alarm').map(([, { Properties }]) => [
+      Properties['AlarmName'],
+      `${String(Properties['MetricName'])} ${String(Properties['ComparisonOperator'])} ${String(Properties['Threshold'])} in ${Number(Properties['EvaluationPeriods'])} × ${String(Properties['Period'])} s`,
+    ]),
+  )
+
+/** What should wake somebody. */
+const few = (stack: string, ticksSeconds: number) => ({
+  [`${stack}-enqueue-dead-letters`]: `ApproximateNumberOfMessagesVisible ${above} 1 in 1 × 300 s`,
+  [`${stack}-dead-letters`]: `NumberOfMessagesSent ${above} 1 in 1 × 300 s`,
+  [`${stack}-runner-errors`]: `Errors ${above} 1 in 1 × 300 s`,
+  [`${stack}-feeds-runner-errors`]: `Errors ${above} 1 in 1 × 300 s`,
+  [`${stack}-scheduler-oldest-due`]: `AllOldestDueAge ${above} 900 in 1 × 300 s`,
+  [`${stack}-ticks`]: `Ticks LessThanThreshold 1 in 1 × ${ticksSeconds} s`,
+})
+
+test('few alarms: what should wake somebody, in steady mode and when sleepy mode stops', () => {
+  expect(alarmsOf(prod)).toEqual(few('izta-prod', 900))
+  expect(alarmsOf(dev)).toEqual(few('izta-dev', 900))
+  expect(alarmsOf(sleepy)).toEqual(few('izta-prod', 15 * 3600))
+  // Without a sweep nothing comes regularly.
+  const { 'izta-prod-ticks': _, ...others } = few('izta-prod', 0)
+  expect(alarmsOf(withoutSweep)).toEqual(others)
+})
+
 const timeouts = { enqueue: 30, runner: 300, 'feeds-runner': 120, scheduler: 60 }
 
-for (const [name, template] of Object.entries({ prod, dev, sleepy })) {
-  const stack = template === dev ? 'izta-dev' : 'izta-prod'
-
-  test(`${name}: there is an alarm for everything that can go wrong, and no other`, () => {
-    const alarms = Object.fromEntries(
-      ofType(template, 'AWS::CloudWatch::Alarm').map(([, { Properties }]) => [
-        Properties['AlarmName'],
-        `${String(Properties['MetricName'])} ${String(Properties['ComparisonOperator'])} ${String(Properties['Threshold'])}`,
-      ]),
-    )
-    const above = 'GreaterThanOrEqualToThreshold'
-    const ofFunctions = Object.entries(timeouts).flatMap(([key, seconds]) => [
-      [`${stack}-${key}-errors`, `Errors ${above} 1`],
-      [`${stack}-${key}-throttles`, `Throttles ${above} 1`],
-      [`${stack}-${key}-duration`, `Duration ${above} ${(seconds - 1) * 1000}`],
-    ])
-    expect(alarms).toEqual({
-      ...Object.fromEntries(ofFunctions),
-      [`${stack}-dead-letters`]: `NumberOfMessagesSent ${above} 1`,
-      [`${stack}-enqueue-dead-letters`]: `ApproximateNumberOfMessagesVisible ${above} 1`,
-      [`${stack}-scheduler-oldest-due`]: `AllOldestDueAge ${above} 900`,
-      [`${stack}-scheduler-queues-without-runner`]: `QueuesWithoutRunner ${above} 1`,
-      ...(template === sleepy ? {} : { [`${stack}-ticks`]: 'Ticks LessThanThreshold 1' }),
-    })
-    for (const [, { Properties }] of ofType(template, 'AWS::Lambda::Function'))
-      expect(Properties['Timeout']).toBe(
-        timeouts[String(Properties['FunctionName']).replace(`${stack}-`, '') as keyof typeof timeouts],
-      )
+test('all alarms, with periods that slow ticks keep', () => {
+  const ofFunctions = Object.entries(timeouts).flatMap(([key, seconds]) => [
+    [`izta-prod-${key}-errors`, `Errors ${above} 1 in 1 × 300 s`],
+    [`izta-prod-${key}-throttles`, `Throttles ${above} 1 in 3 × 300 s`],
+    [`izta-prod-${key}-duration`, `Duration ${above} ${(seconds - 1) * 1000} in 1 × 300 s`],
+  ])
+  expect(alarmsOf(rds)).toEqual({
+    ...few('izta-prod', 7200),
+    ...Object.fromEntries(ofFunctions),
+    'izta-prod-scheduler-oldest-due': `AllOldestDueAge ${above} 2700 in 1 × 1800 s`,
+    'izta-prod-scheduler-queues-without-runner': `QueuesWithoutRunner ${above} 1 in 3 × 1800 s`,
   })
+  for (const [, { Properties }] of ofType(rds, 'AWS::Lambda::Function'))
+    expect(Properties['Timeout']).toBe(
+      timeouts[String(Properties['FunctionName']).replace('izta-prod-', '') as keyof typeof timeouts],
+    )
+})
 
+test('no alarms and no metrics where none are wanted', () => {
+  expect(alarmsOf(silent)).toEqual({})
+  expect([variable(silent, 'IZTA_METRICS'), variable(prod, 'IZTA_METRICS')]).toEqual(['none', 'few'])
+})
+
+test('an alarm looks at periods that CloudWatch takes', () => {
+  for (const template of [prod, sleepy, rds]) {
+    for (const [, { Properties }] of ofType(template, 'AWS::CloudWatch::Alarm')) {
+      const [period, count] = [Number(Properties['Period']), Number(Properties['EvaluationPeriods'])]
+      expect(period % 60).toBe(0)
+      expect(period * count).toBeLessThanOrEqual(period >= 3600 ? 604_800 : 86_400)
+    }
+  }
+})
+
+test('a template does not change when nothing has changed', () => {
+  // Where the bundles are stored says when they were packaged.
+  const text = (template: Record<string, Resource>) =>
+    JSON.stringify(template).replaceAll(/"S3Key":"[^"]*"/g, '')
+  expect(text(again)).toBe(text(prod))
+  expect(new Date(variable(prod, 'IZTA_DEPLOYED_AT')).getTime()).toBeLessThanOrEqual(Date.now())
+  expect(variable(silent, 'IZTA_DEPLOYED_AT')).toBe('2026-11-24T10:00:00Z')
+})
+
+test('a package with wrong parameters is refused with all that is wrong, and nothing is made', async () => {
+  const refused = packageStage('prod', 'tickRate=rate(2 minute)', 'databaseStore=secret')
+  const { stdout, stderr } = await refused.then(
+    () => expect.fail('it was packaged'),
+    (error: unknown) => error as { stdout: string; stderr: string },
+  )
+  expect(stdout + stderr).toContain('Parameter tickRate is "rate(2 minute)"')
+  expect(stdout + stderr).toContain('Parameter databaseSecret is "/izta/prod/database-url"')
+  expect(stdout + stderr).not.toContain('check-plugin.ts')
+}, 60_000)
+
+for (const [name, template] of Object.entries({ prod, dev, sleepy })) {
   test(`${name}: nothing is made beside functions, triggers, roles, logs, alarms and dead letters`, () => {
     const types = Map.groupBy(Object.values(template), ({ Type }) => Type)
     const counts = Object.fromEntries([...types].map(([type, found]) => [type, found.length]))
@@ -197,7 +267,7 @@ for (const [name, template] of Object.entries({ prod, dev, sleepy })) {
       'AWS::IAM::Role': 5,
       ...(template === sleepy ? { 'AWS::IAM::Policy': 2 } : {}),
       'AWS::Logs::LogGroup': 4,
-      'AWS::CloudWatch::Alarm': template === sleepy ? 16 : 17,
+      'AWS::CloudWatch::Alarm': 6,
       'AWS::SQS::Queue': 2,
       // Where osls puts the bundles.
       'AWS::S3::Bucket': 1,
@@ -215,15 +285,11 @@ test('every alarm tells all topics, when it begins and when it ends', () => {
 })
 
 /** Of asynchronous invocations: retries and seconds; what fails at last is kept in the queue. */
-function retriesOf(
-  template: Record<string, Resource>,
-  functionId: string,
-  queue = 'DeadLetterQueue',
-): unknown[] {
+function retriesOf(template: Record<string, Resource>, functionId: string, queue?: string): unknown[] {
   const { Properties } = template[`${functionId}LambdaEvConf`] as Resource
-  expect(Properties['DestinationConfig']).toEqual({
-    OnFailure: { Destination: { 'Fn::GetAtt': [queue, 'Arn'] } },
-  })
+  // Refused wakes of a full runner would fill a queue.
+  const kept = { OnFailure: { Destination: { 'Fn::GetAtt': [queue, 'Arn'] } } }
+  expect(Properties['DestinationConfig']).toEqual(queue === undefined ? {} : kept)
   return [Properties['MaximumRetryAttempts'], Properties['MaximumEventAgeInSeconds']]
 }
 
@@ -232,11 +298,15 @@ for (const [name, template] of Object.entries({ prod, dev })) {
     expect(retriesOf(template, 'Enqueue', 'EnqueueDeadLetterQueue')).toEqual([2, 21_600])
   })
 
-  test(`${name}: failed ticks and wakes are not repeated but kept, with an alarm`, () => {
-    for (const id of ['Runner', 'FeedsRunner', 'Scheduler']) expect(retriesOf(template, id)).toEqual([0, 60])
+  test(`${name}: failed ticks and wakes are not repeated; ticks are kept, wakes are not`, () => {
+    for (const id of ['Runner', 'FeedsRunner']) expect(retriesOf(template, id)).toEqual([0, 60])
+    expect(retriesOf(template, 'Scheduler', 'DeadLetterQueue')).toEqual([0, 60])
     expect(template['TickSchedule']?.Properties).toMatchObject({
       ScheduleExpression: name === 'prod' ? 'rate(1 minute)' : 'rate(5 minutes)',
-      Target: { RetryPolicy: { MaximumRetryAttempts: 0, MaximumEventAgeInSeconds: 60 } },
+      Target: {
+        RetryPolicy: { MaximumRetryAttempts: 0, MaximumEventAgeInSeconds: 60 },
+        DeadLetterConfig: { Arn: { 'Fn::GetAtt': ['DeadLetterQueue', 'Arn'] } },
+      },
     })
     expect(ofType(template, 'AWS::Events::Rule')).toEqual([])
   })
@@ -252,12 +322,15 @@ test('sleepy: nothing ticks but the sweep, and an invocation that dies is repeat
   ])
   expect(retriesOf(sleepy, 'Runner')).toEqual([1, 3600])
   expect(retriesOf(sleepy, 'FeedsRunner')).toEqual([1, 3600])
-  expect(retriesOf(sleepy, 'Scheduler')).toEqual([2, 3600])
+  expect(retriesOf(sleepy, 'Scheduler', 'DeadLetterQueue')).toEqual([2, 3600])
+  expect(sleepy['SweepSchedule']?.Properties).toMatchObject({
+    Target: { DeadLetterConfig: { Arn: { 'Fn::GetAtt': ['DeadLetterQueue', 'Arn'] } } },
+  })
 })
 
 test('sleepy: runners and scheduler may set alarms in the own group, who enqueues may wake the scheduler', () => {
   const scheduler = 'lambda:InvokeFunction function:izta-prod-scheduler'
-  expect(abilities(sleepy, 'AlarmRole')).toEqual([scheduler])
+  expect(abilities(sleepy, 'AlarmRole')).toEqual([scheduler, 'sqs:SendMessage DeadLetterQueue.Arn'])
   expect(abilities(sleepy, 'WakeSchedulerPolicy')).toEqual([scheduler])
   expect(abilities(sleepy, 'AlarmPolicy')).toEqual([
     `scheduler:CreateSchedule ${alarmNames}`,
@@ -287,10 +360,13 @@ test('each role may do exactly this', () => {
     ...shared('EnqueueLogGroup'),
     'sqs:SendMessage EnqueueDeadLetterQueue.Arn',
   ])
-  expect(abilities(prod, 'RunnerRole')).toEqual([...shared('RunnerLogGroup'), sendDeadLetters])
-  expect(abilities(prod, 'FeedsRunnerRole')).toEqual([...shared('FeedsRunnerLogGroup'), sendDeadLetters])
+  expect(abilities(prod, 'RunnerRole')).toEqual(shared('RunnerLogGroup'))
+  expect(abilities(prod, 'FeedsRunnerRole')).toEqual(shared('FeedsRunnerLogGroup'))
   expect(abilities(prod, 'SchedulerRole')).toEqual([...shared('SchedulerLogGroup'), sendDeadLetters])
-  expect(abilities(prod, 'TickRole')).toEqual(['lambda:InvokeFunction SchedulerLambdaFunction.Arn'])
+  expect(abilities(prod, 'TickRole')).toEqual([
+    'lambda:InvokeFunction SchedulerLambdaFunction.Arn',
+    sendDeadLetters,
+  ])
   expect(ofType(prod, 'AWS::IAM::Role')).toHaveLength(5)
 })
 
@@ -311,10 +387,10 @@ test('databases of RDS are trusted by the authorities of the image', () => {
   expect(new Set([...authorities(prod), ...authorities(dev)])).toEqual(new Set(['']))
 })
 
-test('runners are limited in prod, and not in dev', () => {
+test('no concurrency is reserved unless it is asked for', () => {
   const limitOf = (template: Record<string, Resource>) =>
     template['RunnerLambdaFunction']?.Properties['ReservedConcurrentExecutions']
-  expect([limitOf(prod), limitOf(dev), limitOf(rds)]).toEqual([10, undefined, 5])
+  expect([limitOf(prod), limitOf(dev), limitOf(rds)]).toEqual([undefined, undefined, 5])
 })
 
 test('wakes know the runner of every queue that has one', () => {

@@ -1,0 +1,2 @@
+declare const rates: { rateSeconds(rate: unknown): number | undefined }
+export = rates
