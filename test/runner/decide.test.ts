@@ -4,8 +4,8 @@ import { expect, test } from 'vitest'
 import { configOf } from '../../src/config.ts'
 import { decide, type Circumstances, type Decision } from '../../src/runner/decide.ts'
 import type { ClaimedTask } from '../../src/store/turn.ts'
+import { silentLog as log } from '../support/silent-log.ts'
 
-const log = { debug() {}, info() {}, warn() {}, error() {} }
 const jobs = [
   defineJob({ id: 'here', timeoutSeconds: 100, run: () => {} }),
   defineJob({ id: 'fragile', maxLosses: 2, run: () => {} }),

@@ -9,6 +9,7 @@ import { deadlineAfter } from '../../src/runner/deadline.ts'
 import { Pace } from '../../src/runner/pace.ts'
 import { startRun } from '../../src/runner/runner.ts'
 import { testDatabase } from '../support/database.ts'
+import { silentLog as log } from '../support/silent-log.ts'
 
 test('outcomes wait from the first that ended, as long as the shortest handler allows', () => {
   const pace = new Pace()
@@ -37,7 +38,6 @@ test('claims follow what handlers took lately, urgent or not', () => {
 
 const { database, pool } = await testDatabase()
 const clock = await createTestClock({ database })
-const log = { debug() {}, info() {}, warn() {}, error() {} }
 const gates = new Map<string, PromiseWithResolvers<void>>()
 const gateOf = (name: string) => {
   const gate = gates.get(name) ?? Promise.withResolvers<void>()

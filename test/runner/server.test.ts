@@ -1,7 +1,4 @@
 // startRunner: terms, polls, wakes, several runners at once, and how they stop.
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import {
   createIzta,
   DatabaseUnreachableError,
@@ -14,6 +11,9 @@ import { createTestClock, drain } from 'izta/testing'
 import { beforeEach, expect, test } from 'vitest'
 import * as z from 'zod'
 import { testDatabase } from '../support/database.ts'
+import { gatedJob } from '../support/gated-job.ts'
+import { program } from '../support/program.ts'
+import { silentLog as log } from '../support/silent-log.ts'
 
 const { database, pool, url } = await testDatabase()
 const clocked = await testDatabase()
@@ -22,37 +22,8 @@ beforeEach(async () => {
   await pool.query('truncate izta.task, izta.history, izta.queue')
   await clocked.pool.query('truncate izta.task, izta.history, izta.queue')
 })
-const silent = () => {}
-const log = { debug: silent, info: silent, warn: silent, error: silent }
 
 const note = defineJob({ id: 'note', payload: z.number(), result: z.number(), run: (n) => n })
-
-/** A job whose handlers wait for `gate`; a signal ends those that obey. */
-function gated(options: { timeoutSeconds?: number; obeys?: boolean } = {}) {
-  const gate = Promise.withResolvers<void>()
-  let begun = 0
-  let heard = () => {}
-  const job = defineJob({
-    id: 'gated',
-    timeoutSeconds: options.timeoutSeconds ?? 60,
-    async run(_, { signal }) {
-      begun++
-      heard()
-      const aborted = new Promise<never>((_resolve, reject) =>
-        signal.addEventListener('abort', () => reject(signal.reason as Error)),
-      )
-      aborted.catch(() => {})
-      await (options.obeys === false ? gate.promise : Promise.race([gate.promise, aborted]))
-    },
-  })
-  const started = async (count: number) => {
-    while (begun < count) {
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await new Promise<void>((resolve) => (heard = resolve))
-    }
-  }
-  return { job, started, open: gate.resolve }
-}
 
 test('an enqueue in the same process starts its task at once, without waiting for the poll', async () => {
   const izta = createIzta({ database, jobs: [note], log })
@@ -150,7 +121,7 @@ test('no more handlers run at once than concurrency allows', async () => {
 })
 
 test('terms overlap: while one drains the next one claims, and its lease ends later', async () => {
-  const { job, started, open } = gated({ timeoutSeconds: 600 })
+  const { job, started, open } = gatedJob({ timeoutSeconds: 600 })
   const izta = createIzta({ database: clocked.database, jobs: [job, note], log, clock })
   const runner = startRunner(izta)
   await izta.enqueue(job)
@@ -174,7 +145,7 @@ test('terms overlap: while one drains the next one claims, and its lease ends la
 })
 
 test('stop claims nothing more and waits for what runs', async () => {
-  const { job, started, open } = gated()
+  const { job, started, open } = gatedJob()
   const izta = createIzta({ database, jobs: [job, note], log })
   const { id } = await izta.enqueue(job)
   const runner = startRunner(izta)
@@ -188,28 +159,13 @@ test('stop claims nothing more and waits for what runs', async () => {
 })
 
 test('stop aborts what runs after its limit, and hands back what stops', async () => {
-  const { job, started } = gated()
+  const { job, started } = gatedJob()
   const izta = createIzta({ database, jobs: [job], log })
   const { id } = await izta.enqueue(job)
   const runner = startRunner(izta)
   await started(1)
   await runner.stop({ timeoutSeconds: 0 })
   expect(await izta.get(job, id)).toMatchObject({ status: 'pending', attempt: 0, losses: 0 })
-})
-
-test('stop leaves what does not stop, leased, after the grace time', async () => {
-  const { job, started, open } = gated({ obeys: false })
-  const izta = createIzta({ database: clocked.database, jobs: [job], log, clock })
-  const { id } = await izta.enqueue(job)
-  const stuck: unknown[] = []
-  const runner = startRunner(izta, { onStuck: (task) => stuck.push(task) })
-  await started(1)
-  const stopped = runner.stop({ timeoutSeconds: 10 })
-  await clock.advance({ seconds: 15 })
-  await stopped
-  expect(await izta.get(job, id)).toMatchObject({ status: 'running' })
-  expect(stuck).toEqual([{ id, job: 'gated' }])
-  open()
 })
 
 test('stopping twice is one stop, and a wrong limit is refused', async () => {
@@ -219,7 +175,7 @@ test('stopping twice is one stop, and a wrong limit is refused', async () => {
 })
 
 test('await using stops the runner', async () => {
-  const { job, started, open } = gated()
+  const { job, started, open } = gatedJob()
   const izta = createIzta({ database, jobs: [job], log })
   await izta.enqueue(job)
   {
@@ -228,101 +184,6 @@ test('await using stops the runner', async () => {
     open()
   }
   expect(await izta.counts({ since: new Date(0) })).toMatchObject({ default: { finished: 1 } })
-})
-
-test('a stuck handler costs one place until it ends: the runner goes on, over its terms, and tells', async () => {
-  const { job, started, open } = gated({ obeys: false, timeoutSeconds: 60 })
-  let atOnce = 0
-  let most = 0
-  const counted = defineJob({
-    id: 'counted',
-    async run() {
-      most = Math.max(most, ++atOnce)
-      await new Promise(setImmediate)
-      atOnce--
-    },
-  })
-  const izta = createIzta({ database: clocked.database, jobs: [job, counted], log, clock })
-  const { id } = await izta.enqueue(job)
-  const told = Promise.withResolvers<unknown>()
-  const health: unknown[] = []
-  izta.on('runner.health', (event) => health.push(event))
-  const runner = startRunner(izta, { concurrency: 3, onStuck: told.resolve })
-  await started(1)
-  expect(runner.healthy).toBe(true)
-  await clock.advance({ seconds: 65 })
-  expect(await told.promise).toEqual({ id, job: 'gated' })
-  expect(runner.healthy).toBe(false)
-
-  const runSix = async () => {
-    most = 0
-    let left = 6
-    const ended = Promise.withResolvers<void>()
-    const off = izta.on('task.finished', () => --left === 0 && ended.resolve())
-    await izta.enqueueMany(Array.from({ length: 6 }, () => [counted] as const))
-    await ended.promise
-    off()
-    return most
-  }
-  expect(await runSix()).toBe(2)
-  await clock.advance({ minutes: 13 })
-  expect(await runSix()).toBe(2)
-
-  open()
-  await new Promise(setImmediate)
-  expect(runner.healthy).toBe(true)
-  expect(await runSix()).toBe(3)
-  expect(health).toEqual([
-    { healthy: false, stuck: 1, concurrency: 3 },
-    { healthy: true, stuck: 0, concurrency: 3 },
-  ])
-  await runner.stop()
-})
-
-test('lost tasks do not wait for a stuck handler to end', async () => {
-  const { job, started, open } = gated({ obeys: false, timeoutSeconds: 60 })
-  const izta = createIzta({ database: clocked.database, jobs: [job, note], log, clock })
-  await izta.enqueue(job)
-  const stuck = Promise.withResolvers<unknown>()
-  const runner = startRunner(izta, { onStuck: stuck.resolve })
-  await started(1)
-  await clock.advance({ seconds: 65 })
-  await stuck.promise
-  const finished = new Promise<void>((resolve) => void izta.on('task.finished', () => resolve()))
-  const { id } = await izta.enqueue(note, 1, { delaySeconds: 1 })
-  await clocked.pool.query(
-    'update izta.task set lease = gen_random_uuid(), claims = 2, losses = 1 where id = $1',
-    [id],
-  )
-  await clock.advance({ seconds: 4 })
-  await finished
-  expect(await izta.get(note, id)).toMatchObject({ status: 'finished', losses: 2 })
-  open()
-  await runner.stop()
-})
-
-test('an onStuck that throws does not keep the failed attempt from being settled', async () => {
-  const { job, started, open } = gated({ obeys: false, timeoutSeconds: 60 })
-  const errors: string[] = []
-  const izta = createIzta({
-    database: clocked.database,
-    jobs: [job],
-    clock,
-    log: { ...log, error: (message) => errors.push(message) },
-  })
-  const retried = new Promise<void>((resolve) => void izta.on('task.retried', () => resolve()))
-  await izta.enqueue(job)
-  const runner = startRunner(izta, {
-    onStuck() {
-      throw new Error('oh')
-    },
-  })
-  await started(1)
-  await clock.advance({ seconds: 65 })
-  await retried
-  await runner.stop()
-  expect(errors).toContain('onStuck threw')
-  open()
 })
 
 test('scheduler: true makes and runs tasks of schedules; two at once make each once', async () => {
@@ -384,28 +245,10 @@ test('a runner says at its start which jobs have no handler', async () => {
   ])
 })
 
-const source = (path: string) => fileURLToPath(new URL(`../../src/${path}`, import.meta.url))
-
-/** A program of its own that uses izta; resolves to its exit code and what it printed. */
-async function program(body: string): Promise<{ code: number | null; output: string }> {
-  const script = `
-    import { createIzta, defineJob, startRunner } from '${source('index.ts')}'
-    import { pgDatabase } from '${source('adapters/pg.ts')}'
-    const silent = () => {}
-    const log = { debug: silent, info: silent, warn: silent, error: silent }
-    const database = pgDatabase('${url}')
-    ${body}`
-  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  let output = ''
-  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
-  const [code] = (await once(child, 'exit')) as [number | null]
-  return { code, output }
-}
-
 test('a rejection outside a job’s await is left to the application, and blames no task', async () => {
-  const { code, output } = await program(`
+  const { code, output } = await program(
+    url,
+    `
     process.on('unhandledRejection', (error) => console.log('application:', error.message))
     const job = defineJob({ id: 'careless', run: () => void Promise.reject(new Error('floating')) })
     const izta = createIzta({ database, jobs: [job], log })
@@ -413,32 +256,10 @@ test('a rejection outside a job’s await is left to the application, and blames
     const runner = startRunner(izta)
     console.log((await izta.wait(job, id)).status)
     await runner.stop()
-    await izta.close()`)
+    await izta.close()`,
+  )
   expect(output).toBe('application: floating\nfinished\n')
   expect(code).toBe(0)
-})
-
-test('exitWhenStuck ends the process with code 1 after everything else has been settled', async () => {
-  const { code, output } = await program(`
-    const stuck = defineJob({ id: 'stuck', timeoutSeconds: 1, maxAttempts: 1, run: () => new Promise(() => {}) })
-    const quick = defineJob({ id: 'quick', run: () => {} })
-    const clock = {
-      now: () => 20 * performance.now(),
-      after(ms, callback) {
-        const timer = setTimeout(callback, Math.min(ms / 20, 2 ** 31 - 1))
-        return () => clearTimeout(timer)
-      },
-    }
-    const izta = createIzta({ database, jobs: [stuck, quick], log, clock })
-    await izta.enqueueMany([[stuck], [quick]])
-    startRunner(izta, { exitWhenStuck: true, onStuck: ({ job }) => console.log(job) })`)
-  expect(output).toBe('stuck\n')
-  expect(code).toBe(1)
-  const { rows } = await pool.query('select job, status from izta.history order by job')
-  expect(rows).toEqual([
-    { job: 'quick', status: 'finished' },
-    { job: 'stuck', status: 'failed' },
-  ])
 })
 
 test.each([
@@ -448,7 +269,7 @@ test.each([
 ])(
   'a term of %s s with a timeout of %i s: its lease ends after about %i s',
   async (termSeconds, timeoutSeconds, leasedSeconds) => {
-    const { job, started, open } = gated({ timeoutSeconds })
+    const { job, started, open } = gatedJob({ timeoutSeconds })
     const izta = createIzta({ database: clocked.database, jobs: [job], clock, log })
     const { id } = await izta.enqueue(job, undefined)
     await using _runner = startRunner(izta, { termSeconds })
