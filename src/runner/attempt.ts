@@ -123,7 +123,7 @@ class Attempt implements Execution {
       )
     }
     const prepared = prepareTask(child, payload, options, this.#limits)
-    // Awaited when the handler has returned; until then nobody listens.
+    // Awaited when the handler has returned; until then nothing listens.
     if (prepared instanceof Promise) prepared.catch(() => {})
     children.push(prepared)
   }

@@ -1,4 +1,4 @@
-// What a handler gets beside its payload. Most handlers ask for little of it, so that most of it is made when asked for.
+// The context of a handler. Most handlers ask for little of it, so most of it is made when asked for.
 import type { FailOptions, JobContext } from '../job/context.ts'
 import type { AnyJob } from '../job/job.ts'
 import type { Logger } from '../observe/log.ts'

@@ -1,4 +1,4 @@
-// What fits into the time an invocation has left.
+// The instants of an invocation: until when it claims, runs handlers and settles.
 import type { Clock } from '../clock.ts'
 import { defaults } from '../defaults.ts'
 import { DefinitionError } from '../errors.ts'
@@ -15,7 +15,7 @@ export interface Deadline {
   readonly claimUntilMs: number
   /** Handlers are told to stop. */
   readonly stopAtMs: number
-  /** What has not stopped by now keeps its lease; the last outcomes are settled. */
+  /** Handlers that have not stopped by now keep their leases; the last outcomes are settled. */
   readonly leaveAtMs: number
   /** The invocation is killed. */
   readonly endsAtMs: number

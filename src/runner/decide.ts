@@ -1,4 +1,4 @@
-// What becomes of a claimed task: it runs, with others or not, or is settled without a run.
+// Decides about a claimed task: it runs, with others or not, or is settled without a run.
 import type { ResolvedConfig } from '../config.ts'
 import { runStatement } from '../db/run.ts'
 import { defaults } from '../defaults.ts'

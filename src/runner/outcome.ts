@@ -38,7 +38,7 @@ export function isUrgent({ task, outcome }: Ended): boolean {
   return task.key !== undefined || outcome.kind === 'cancel'
 }
 
-/** What users' schemas and declarations say may quote payloads and results: that stays in the database. */
+/** Messages of users' schemas and declarations may quote payloads and results: those stay in the database. */
 const quotable: ReadonlySet<FailureCode> = new Set<FailureCode>([
   'thrown',
   'timeout',
@@ -48,7 +48,7 @@ const quotable: ReadonlySet<FailureCode> = new Set<FailureCode>([
   'skipped',
 ])
 
-/** What logs and traces may say of a failure. */
+/** The part of a failure that logs and traces may carry. */
 export function quoted(
   { code, class: className, message, stack }: Failure,
   logMessages: boolean,
@@ -125,7 +125,7 @@ function shortened(failure: Failure): Failure {
   }
 }
 
-/** What can be said of anything that was thrown; never throws itself. */
+/** Describes anything that was thrown; never throws itself. */
 export function describeThrown(thrown: unknown): Failure {
   const message = readableMessage(thrown)
   try {

@@ -6,7 +6,7 @@ import { eventFacts, logFacts } from './facts.ts'
 import { quoted, type Ended } from './outcome.ts'
 import type { TurnResult } from './turn.ts'
 
-/** What a run did. */
+/** The result of a run. */
 export interface RunSummary {
   readonly claimed: number
   readonly finished: number
@@ -55,7 +55,7 @@ export class Report {
     for (const task of tasks) {
       this.#held.set(task.id, { task, claimedAtMs: now, startedAtMs: now })
       if (isWanted) events.emit('task.claimed', { ...eventFacts(task), waitedMs: task.waitedMs })
-      // Told once, by the claim that found the lease over.
+      // A task that was handed back keeps its losses: only the claim that found the loss tells it.
       if (!task.lost) continue
       log.warn('the process that ran a task died', { ...logFacts(task), losses: task.losses })
       events.emit('task.lost', { ...eventFacts(task), losses: task.losses })

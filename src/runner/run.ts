@@ -13,7 +13,7 @@ export interface RunOptions {
   readonly capacity: Capacity
   readonly deadline: Deadline
   /**
-   * What a run does when nothing is due. An invocation leaves, and so does a test, which wakes no other runner; a server
+   * Whether the run leaves when nothing is due. An invocation leaves, and so does a test, which wakes no other runner; a server
    * stays until its term is over.
    */
   readonly whenIdle: 'leave' | 'leave-quietly' | 'stay'

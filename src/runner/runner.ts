@@ -85,7 +85,7 @@ class RunnerLoop implements Run {
         this.#change.notify()
       },
       onStuck: (task) => {
-        // Of a frozen process the handler would go on when that thaws, so it has to end. A server goes on without it.
+        // A frozen process would thaw with the handler in it, so it has to end. A server goes on without the handler.
         if (whenIdle !== 'stay') this.drain()
         onStuck?.(task)
       },

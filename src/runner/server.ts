@@ -15,7 +15,7 @@ import type { Run } from './run.ts'
 import { startRun } from './runner.ts'
 import { readableMessage } from '../errors.ts'
 
-/** What `startRunner` takes. */
+/** Options of `startRunner`. */
 export interface RunnerOptions {
   /** The queues to work on; empty for all. @default [] */
   queues?: readonly string[] | undefined
@@ -23,7 +23,7 @@ export interface RunnerOptions {
   concurrency?: number | undefined
   /** Whether this process also syncs the schedules and turns their slots into tasks. @default false */
   scheduler?: boolean | undefined
-  /** Beside wakes, looks for due tasks so often; 0.1 to 3600 seconds. @default 2 */
+  /** Seconds between two looks for due tasks, in addition to wakes; 0.1 to 3600. @default 2 */
   pollSeconds?: number | undefined
   /**
    * How long a lease of this process lasts, 30 to 86,400, and at least twice the longest timeout of its queues' jobs. When the
