@@ -18,7 +18,7 @@ const note = defineJob({ id: 'note', payload: z.number(), result: z.number(), ru
 
 test('stop leaves what does not stop, leased, after the grace time', async () => {
   const { job, started, open } = gatedJob({ obeys: false })
-  const izta = createIzta({ database: database, jobs: [job], log, clock })
+  const izta = createIzta({ database, jobs: [job], log, clock })
   const { id } = await izta.enqueue(job)
   const stuck: unknown[] = []
   const runner = startRunner(izta, { onStuck: (task) => stuck.push(task) })
@@ -43,7 +43,7 @@ test('a stuck handler costs one place until it ends: the runner goes on, over it
       atOnce--
     },
   })
-  const izta = createIzta({ database: database, jobs: [job, counted], log, clock })
+  const izta = createIzta({ database, jobs: [job, counted], log, clock })
   const { id } = await izta.enqueue(job)
   const told = Promise.withResolvers<unknown>()
   const health: unknown[] = []
@@ -82,7 +82,7 @@ test('a stuck handler costs one place until it ends: the runner goes on, over it
 
 test('lost tasks do not wait for a stuck handler to end', async () => {
   const { job, started, open } = gatedJob({ obeys: false, timeoutSeconds: 60 })
-  const izta = createIzta({ database: database, jobs: [job, note], log, clock })
+  const izta = createIzta({ database, jobs: [job, note], log, clock })
   await izta.enqueue(job)
   const stuck = Promise.withResolvers<unknown>()
   const runner = startRunner(izta, { onStuck: stuck.resolve })
@@ -105,7 +105,7 @@ test('an onStuck that throws does not keep the failed attempt from being settled
   const { job, started, open } = gatedJob({ obeys: false, timeoutSeconds: 60 })
   const errors: string[] = []
   const izta = createIzta({
-    database: database,
+    database,
     jobs: [job],
     clock,
     log: { ...log, error: (message) => errors.push(message) },
