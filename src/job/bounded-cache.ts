@@ -1,7 +1,7 @@
 // A cache that cannot grow without end.
 
 /** A map as a cache of at most `limit` entries; the oldest goes first. */
-export function remembered<K, V extends object | number | string>(
+export function cachedIn<K, V extends object | number | string>(
   cache: Map<K, V>,
   limit: number,
   key: K,

@@ -1,6 +1,6 @@
 // The times of a cron expression on the wall clock. They are cron-parser's, which is asked here only.
 import { CronExpressionParser } from 'cron-parser'
-import { remembered } from './bounded-cache.ts'
+import { cachedIn } from './bounded-cache.ts'
 import { cronText, isNthWeekday, parseCron, type CronFieldValues } from './cron.ts'
 
 /** A wall clock is read as if it were UTC: its times are numbers of milliseconds, and no zone changes them. */
@@ -15,7 +15,7 @@ const known = new Map<string, CronTimes>()
 
 /** The times of a stored expression. */
 export function timesOf(cron: string): CronTimes {
-  return remembered(known, 200, cron, () => {
+  return cachedIn(known, 200, cron, () => {
     const values = parseCron('Stored schedule rule', cron)
     const parts = partsOf(values).map(timesOfPart)
     return {

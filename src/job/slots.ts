@@ -1,9 +1,8 @@
 // Slots: the due instants of a schedule's rule.
 import { timesOf, type CronTimes } from './cron-times.ts'
 import type { ScheduleRule } from './rule.ts'
-import { firstChange, ownZones, type ZoneData } from './zones.ts'
+import { dayMs, firstChange, ownZones, type ZoneData } from './zones.ts'
 
-const dayMs = 86_400_000
 /** A longer gap is no daylight saving but a zone that left out a day, which then has no slots (cron(8) says 3 h too). */
 const longestGapMs = 3 * 3_600_000
 

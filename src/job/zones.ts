@@ -1,5 +1,5 @@
 // Time zones: what their clocks show, and which release of the data says so.
-import { remembered } from './bounded-cache.ts'
+import { cachedIn } from './bounded-cache.ts'
 
 /** What is known of time zones. Governments change their rules, so a newer release may move a slot of the future. */
 export interface ZoneData {
@@ -8,8 +8,6 @@ export interface ZoneData {
   /** What to add to an instant to get the zone's wall clock, in milliseconds. */
   offsetAt(timeZone: string, instant: number): number
 }
-
-const dayMs = 86_400_000
 
 /** The first instant after `from`, and up to `to`, at which the zone's offset is another than at `from`. */
 export function firstChange(zones: ZoneData, zone: string, from: number, to: number): number | undefined {
@@ -31,6 +29,7 @@ export function firstChange(zones: ZoneData, zone: string, from: number, to: num
   return undefined
 }
 
+export const dayMs = 86_400_000
 const nextDay = (instant: number) => (Math.floor(instant / dayMs) + 1) * dayMs
 
 interface Zone {
@@ -43,12 +42,12 @@ const cached = new Map<string, Zone>()
 
 function offsetAt(timeZone: string, instant: number): number {
   if (timeZone === 'UTC') return 0
-  const zone = remembered(cached, 50, timeZone, () => ({
+  const zone = cachedIn(cached, 50, timeZone, () => ({
     format: new Intl.DateTimeFormat('en-US', { timeZone, timeZoneName: 'longOffset' }),
     days: new Map<number, number | 'changes'>(),
   }))
   const day = Math.floor(instant / dayMs)
-  const constant = remembered(zone.days, 1000, day, () => {
+  const constant = cachedIn(zone.days, 1000, day, () => {
     const offset = formattedOffset(zone.format, day * dayMs)
     return offset === formattedOffset(zone.format, (day + 1) * dayMs) ? offset : 'changes'
   })

@@ -55,7 +55,10 @@ export interface StoredSchedules {
 export async function syncDefinitions(config: ResolvedConfig): Promise<StoredSchedules | undefined> {
   await registerQueues(config)
   if (config.schedules === undefined) return undefined
-  const limits = { payloadLimitBytes: config.payloadLimitBytes, add: sumUpTo(callLimitBytes, tooLarge) }
+  const limits = {
+    payloadLimitBytes: config.payloadLimitBytes,
+    add: sumUpTo(callLimitBytes, payloadsTooLarge),
+  }
   const schedules = await Promise.all(
     [...config.schedules.values()].map((schedule) => scheduleRow(schedule, limits)),
   )
@@ -111,7 +114,7 @@ export function leftOutMessage(
 const { callLimitBytes } = defaults
 
 /** The definitions of an app are sent together. */
-function tooLarge(bytes: number): PayloadError {
+function payloadsTooLarge(bytes: number): PayloadError {
   const message = `the payloads of the schedules up to this one are ${bytes} bytes together, above the limit of ${callLimitBytes} bytes: pass references`
   return new PayloadError('payloads-too-large', message, [{ path: '', code: 'too-large', message }])
 }
