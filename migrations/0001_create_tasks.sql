@@ -18,7 +18,8 @@ create function izta.now() returns timestamptz language sql stable parallel safe
 
 -- Milliseconds since 1970. Never fails, or one row with an instant out of range would fail the claim of the others.
 create function izta.epoch_ms(p_at timestamptz) returns bigint language sql stable parallel safe
-return (date_part('epoch', greatest(timestamptz 'epoch', least(p_at, timestamptz '9999-12-31 23:59:59.999+00'))) * 1000::float8)::bigint;
+return case when p_at is not null then
+  (date_part('epoch', greatest(timestamptz 'epoch', least(p_at, timestamptz '9999-12-31 23:59:59.999+00'))) * 1000::float8)::bigint end;
 
 create table izta.task (
   id uuid not null,

@@ -94,7 +94,8 @@ export const defaults = {
     /** And asks again for this long. */
     lockWaitSeconds: 60,
   },
-  prune: { rows: 5000 },
+  /** History rows in one portion, and how long a tick or a leaving runner goes on. */
+  prune: { rows: 5000, tickSeconds: 20, runnerSeconds: 5 },
   /** How long the bare row of a task with `finishedDays: 'none'` still stops a repeated enqueue. */
   ledgerDays: 1,
 } as const

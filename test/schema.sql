@@ -409,7 +409,7 @@ CREATE OR REPLACE FUNCTION izta.epoch_ms(p_at timestamp with time zone)
  RETURNS bigint
  LANGUAGE sql
  STABLE PARALLEL SAFE
-RETURN ((date_part('epoch'::text, GREATEST('1970-01-01 00:00:00+00'::timestamp with time zone, LEAST(p_at, '9999-12-31 23:59:59.999+00'::timestamp with time zone))) * (1000)::double precision))::bigint
+RETURN CASE WHEN (p_at IS NOT NULL) THEN ((date_part('epoch'::text, GREATEST('1970-01-01 00:00:00+00'::timestamp with time zone, LEAST(p_at, '9999-12-31 23:59:59.999+00'::timestamp with time zone))) * (1000)::double precision))::bigint ELSE NULL::bigint END
 ;
 
 CREATE OR REPLACE FUNCTION izta.fitting_1(p_places tid[], p_bytes bigint)

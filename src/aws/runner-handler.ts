@@ -9,7 +9,7 @@ import { type RunSummary, warnOfMissingHandlers } from '../runner/report.ts'
 import { Capacity } from '../runner/capacity.ts'
 import type { Run } from '../runner/run.ts'
 import { startRun } from '../runner/runner.ts'
-import { pruneStatement } from '../store/prune.ts'
+import { pruneHistory } from '../scheduler/prune.ts'
 import type { Alarm } from '../wake/wakes.ts'
 import { alarmSchema, armNext } from '../wake/alarm.ts'
 import { hopsOf, runInvocation, type UnusedCallback } from './invocation.ts'
@@ -217,14 +217,15 @@ const nothingDone = { claimed: 0, finished: 0, failed: 0, retried: 0, released: 
 const pruneMs = 3_600_000
 
 /** A deployment without a scheduler must not keep its history for ever. */
-function createPruning({ database, clock, log }: ResolvedConfig): (deadline: Deadline) => Promise<void> {
+function createPruning(config: ResolvedConfig): (deadline: Deadline) => Promise<void> {
+  const { clock, log } = config
   let nextAtMs = -Infinity
   return async ({ leaveAtMs }) => {
     const now = clock.now()
     if (now < nextAtMs || now >= leaveAtMs) return
     nextAtMs = now + pruneMs
     try {
-      await database.query(pruneStatement(defaults.prune.rows))
+      await pruneHistory(config, Math.min(defaults.prune.runnerSeconds, (leaveAtMs - now) / 1000))
     } catch (error) {
       log.warn('the history was not pruned: a later run does it', { error: readableMessage(error) })
     }

@@ -3,9 +3,9 @@ import type { ResolvedConfig } from '../config.ts'
 import { runStatement } from '../db/run.ts'
 import { defaults } from '../defaults.ts'
 import { readableMessage } from '../errors.ts'
-import { pruneStatement, readPruned } from '../store/prune.ts'
 import { readWaiting, wakeDueStatement } from '../store/queues.ts'
 import { planSchedules } from './plan.ts'
+import { pruneHistory } from './prune.ts'
 import { logLeftOut, registerQueues, syncDefinitions } from './sync.ts'
 
 /** What a tick did. */
@@ -63,7 +63,7 @@ export async function tick(
       else if (woken.length > 0) await config.wakes.wakeNext(woken, hops)
     },
     'prune the history': async () => {
-      pruned = readPruned(await runStatement(config, pruneStatement(defaults.prune.rows)))
+      pruned = await pruneHistory(config, defaults.prune.tickSeconds)
     },
   }
   const failures: unknown[] = []
