@@ -111,7 +111,8 @@ create table izta.queue (
   woken_at timestamptz not null default '-infinity',
   -- Until when a runner waits for the queue's next task, so that others need not.
   lingers_until timestamptz not null default '-infinity',
-  used_at timestamptz not null default izta.now(), -- when a runner was last woken: rows of unused queues are removed
+  -- When a runner was last woken, or a definition named the queue: rows of unused queues are removed.
+  used_at timestamptz not null default izta.now(),
   constraint queue_pkey primary key (name)
 );
 

@@ -158,7 +158,11 @@ begin
     then
       v_ended := izta.unmake_ended_1(made);
       if cardinality(v_ended) > 0 then
-        made := array(select m.id from unnest(made) m(id) where m.id not in (select e.id from unnest(v_ended) e(id)));
+        select array_agg(t.id order by t.id), array_agg(distinct t.queue), array_agg(distinct t.queue) filter (where t.ready),
+          min(t.run_at) filter (where not t.ready)
+        into made, queues, due, later_at
+        from unnest(made) m(id)
+        cross join lateral (select * from izta.task o where o.id = m.id offset 0) t;
       end if;
     end if;
   end if;

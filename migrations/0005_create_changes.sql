@@ -196,11 +196,15 @@ begin
 end
 $wake$;
 
--- Makes the rows of the queues that definitions use.
+-- Makes the rows of the queues that definitions use, and keeps them from being removed as unused.
 create function izta.register_queues_1(p_names text[]) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $register$
 begin
   perform izta.make_queues_1(array(select n.name from unnest(p_names) n(name) where izta.is_name(n.name)), null);
+  update izta.queue q set used_at = izta.now()
+  where q.name = any (array(
+    select l.name from izta.queue l where l.name = any (p_names) and l.used_at < izta.now() - interval '1 hour'
+    order by l.name for no key update skip locked));
 end
 $register$;
 

@@ -479,7 +479,11 @@ begin
     then
       v_ended := izta.unmake_ended_1(made);
       if cardinality(v_ended) > 0 then
-        made := array(select m.id from unnest(made) m(id) where m.id not in (select e.id from unnest(v_ended) e(id)));
+        select array_agg(t.id order by t.id), array_agg(distinct t.queue), array_agg(distinct t.queue) filter (where t.ready),
+          min(t.run_at) filter (where not t.ready)
+        into made, queues, due, later_at
+        from unnest(made) m(id)
+        cross join lateral (select * from izta.task o where o.id = m.id offset 0) t;
       end if;
     end if;
   end if;
@@ -887,6 +891,10 @@ CREATE OR REPLACE FUNCTION izta.register_queues_1(p_names text[])
 AS $function$
 begin
   perform izta.make_queues_1(array(select n.name from unnest(p_names) n(name) where izta.is_name(n.name)), null);
+  update izta.queue q set used_at = izta.now()
+  where q.name = any (array(
+    select l.name from izta.queue l where l.name = any (p_names) and l.used_at < izta.now() - interval '1 hour'
+    order by l.name for no key update skip locked));
 end
 $function$
 ;

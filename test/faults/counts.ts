@@ -8,8 +8,8 @@ export const countsRule = 'the counts by status add up, and are those of the row
 const counted = `
 select status, count(*)::integer as count
 from (
-  select case when lease is not null and run_at > izta.now() then 'running' when attempt = 0 then 'pending' else 'failing' end
-    as status
+  select case when lease is not null and not ready and run_at > izta.now() then 'running'
+    when attempt = 0 then 'pending' else 'failing' end as status
   from izta.task
   union all
   select status from izta.history) t

@@ -6,13 +6,13 @@ import { pgDatabase } from '../../src/adapters/pg.ts'
 import { migrate } from '../../src/db/migrate.ts'
 
 const add = `
-alter table izta.task add column later text;
-create index task_later on izta.task (later) where later is not null;
-alter table izta.history add column later text default 'unknown';
+alter table izta.task add column added text;
+create index task_added on izta.task (added) where added is not null;
+alter table izta.history add column added text default 'unknown';
 `
 const drop = `
-alter table izta.task drop column later;
-alter table izta.history drop column later;
+alter table izta.task drop column added;
+alter table izta.history drop column added;
 `
 
 /** Returns what applies the next one. */

@@ -13,14 +13,15 @@ export interface Mutation {
   readonly kinds?: readonly KindName[]
 }
 
-const turn = 'migrations/0003_create_turn.sql'
+const enqueue = 'migrations/0003_create_enqueue.sql'
+const turn = 'migrations/0004_create_turn.sql'
 const lostAnswers = ['cut-after', 'cut-during', 'late-copy'] as const
 
 export const mutations: readonly Mutation[] = [
   {
     name: 'settles-without-any-fence',
     file: turn,
-    from: 't.lease = p_lease and t.claims = i.claims',
+    from: 't.lease = p_lease and t.claims = x.claims',
     times: 2,
     to: 'true',
     kinds: ['freeze-past-lease'],
@@ -28,16 +29,18 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'fence-without-lease',
     file: turn,
-    from: 't.lease = p_lease and t.claims = i.claims',
+    from: 't.lease = p_lease and t.claims = x.claims',
     times: 2,
-    to: 't.claims = i.claims',
+    to: 't.claims = x.claims',
     kinds: ['late-copy'],
   },
   {
     name: 'claims-what-is-leased',
     file: turn,
-    from: 't.run_at <= v_now and t.run_at >= p.floor',
-    to: `t.run_at <= v_now + interval '3 seconds' and t.run_at >= p.floor`,
+    from: 'v_now constant timestamptz not null := izta.now(); begin if exists (select from izta.task t where not t.ready',
+    to: `v_now constant timestamptz not null := izta.now() + interval '3 seconds';
+begin
+  if exists (select from izta.task t where not t.ready`,
   },
   {
     name: 'leases-too-short',
@@ -55,7 +58,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'attempts-not-counted',
     file: turn,
-    from: "attempt = t.attempt + (i.kind in ('retry', 'retry-after-lease'))::integer",
+    from: "attempt = t.attempt + (x.kind in ('retry', 'retry-after-lease'))::integer",
     to: 'attempt = t.attempt',
   },
   {
@@ -81,14 +84,14 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'results-not-stored',
     file: turn,
-    from: 'case when keep_seconds > 0 then body::json end',
+    from: "case when kind = 'finish' and not is_tombstone then body::json end",
     to: 'null::json',
   },
   {
     name: 'children-of-unsettled-parents',
     file: turn,
-    from: 'where v_finished[c.parent] and not',
-    to: 'where true and not',
+    from: "array(select p_ids[s.n] from unnest(v_settled) s(n) where p_kinds[s.n] = 'finish')",
+    to: 'p_ids',
     kinds: ['late-copy', 'cut-after'],
   },
   {
@@ -115,11 +118,11 @@ export const mutations: readonly Mutation[] = [
     kinds: ['schedulers-at-once', 'trigger-twice'],
   },
   {
-    name: 'repeats-do-not-look-in-history',
-    file: 'src/client/insert.ts',
-    from: 'enqueueStatement(sent, true)',
-    to: 'enqueueStatement(sent, false)',
-    kinds: ['cut-after'],
+    name: 'ended-tasks-not-looked-up',
+    file: enqueue,
+    from: 'select o.id from izta.history o where o.id = i.id offset 0',
+    to: 'select o.id from izta.history o where false offset 0',
+    kinds: ['cut-after', 'late-copy'],
   },
   {
     name: 'running-tasks-handed-back',
@@ -138,15 +141,15 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'failed-tasks-vanish',
     file: turn,
-    from: 'from gone on conflict',
-    to: "from gone where kind <> 'fail' on conflict",
+    from: "from gone) select coalesce(array_agg(n), '{}') into v_ended",
+    to: "from gone where kind <> 'fail') select coalesce(array_agg(n), '{}') into v_ended",
     kinds: ['unstorable-result', 'trigger-twice'],
   },
   {
     name: 'expired-leases-count-as-running',
-    file: 'src/store/enqueue.ts',
-    from: "when t.lease is not null and t.run_at > izta.now() then 'running'",
-    to: "when t.lease is not null then 'running'",
+    file: enqueue,
+    from: "when p_task.lease is not null and not p_task.ready and p_task.run_at > izta.now() then 'running'",
+    to: "when p_task.lease is not null then 'running'",
     kinds: ['kill-in-task', 'freeze-past-lease'],
   },
 ]

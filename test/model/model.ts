@@ -45,6 +45,14 @@ export interface ModelTask {
   expiresAt: number | undefined
 }
 
+export interface ModelQueue {
+  readonly paused: boolean
+  /** At the latest; the row may have been used since. */
+  readonly usedAt: number
+  /** Its row was unused for a day, and then came a tick. */
+  readonly mayBeGone: boolean
+}
+
 /** `days` of retention; a bare row of a finished task stays a day. */
 export const jobFacts = {
   plain: { finishedDays: 7, failedDays: 30, keepsResult: false },
@@ -63,8 +71,8 @@ export const isBare = ({ spec, status }: ModelTask) => spec.job === 'bare' && st
 
 export class Model {
   tasks: ModelTask[] = []
-  /** Whether each known queue is paused. */
-  readonly queues = new Map<string, boolean>()
+  /** By name; a queue that is not here is not paused. */
+  readonly queues = new Map<string, ModelQueue>()
   now: number
   /** What the last settle has made due: a claim that was on its way already may not have seen it. */
   #fresh = new Set<ModelTask>()
@@ -108,7 +116,7 @@ export class Model {
       expiresAt: undefined,
     }
     this.tasks.push(task)
-    if (!this.queues.has(spec.queue)) this.queues.set(spec.queue, false)
+    this.useQueue(spec.queue)
     return task
   }
 
@@ -154,6 +162,7 @@ export class Model {
     if (task.status === 'pending' || task.status === 'running') return 'task-unfinished'
     if (task.status === 'failing') {
       task.dueAt = this.now
+      this.useQueue(task.spec.queue)
       return 'due-now'
     }
     if (isBare(task)) return 'payload-gone'
@@ -166,6 +175,7 @@ export class Model {
       holdsKey: task.spec.key !== undefined,
     })
     Object.assign(task, { finishedAt: undefined, expiresAt: undefined })
+    this.useQueue(task.spec.queue)
     return 'requeued'
   }
 
@@ -174,7 +184,7 @@ export class Model {
   /** What a runner of these queues (none: of all) has to run. */
   due(queues: readonly string[]): ModelTask[] {
     const serves = (queue: string) =>
-      this.queues.get(queue) === false && (queues.length === 0 || queues.includes(queue))
+      this.queues.get(queue)?.paused !== true && (queues.length === 0 || queues.includes(queue))
     return this.tasks.filter((task) => this.isDue(task) && serves(task.spec.queue))
   }
 
@@ -210,7 +220,6 @@ export class Model {
         if (spec.key !== undefined && this.#isOpen(spec)) {
           this.#beside.children.push({ spec, tag, parent: task.id })
         } else this.enqueue(spec, tag, task.id)
-        if (!this.queues.has(spec.queue)) this.queues.set(spec.queue, false)
       }
     } else if (task.cancelling) {
       this.#conclude(task, 'cancelled')
@@ -236,7 +245,21 @@ export class Model {
     Object.assign(task, { finishedAt: this.now, expiresAt: this.now + days * dayMs })
   }
 
+  /** A queue whose row is there already need not be marked as used: what becomes of it is left open. */
+  useQueue(name: string): void {
+    const known = this.queues.get(name)
+    this.queues.set(name, { paused: false, usedAt: this.now, ...known, mayBeGone: false })
+  }
+
+  setQueue(name: string, paused: boolean): void {
+    this.queues.set(name, { paused, usedAt: this.now, mayBeGone: false })
+  }
+
   prune(): void {
+    for (const [name, queue] of this.queues) {
+      if (!queue.paused && queue.usedAt < this.now - dayMs)
+        this.queues.set(name, { ...queue, mayBeGone: true })
+    }
     this.tasks = this.tasks.filter(({ expiresAt }) => expiresAt === undefined || expiresAt > this.now)
   }
 }

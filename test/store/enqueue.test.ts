@@ -301,3 +301,27 @@ test.for([0, 1, 2])('a bulk that repeats an ended task makes the others: number 
   const { rows } = await pool.query('select id from izta.task where queue = $1', [queue])
   expect(rows).toHaveLength(2)
 })
+
+test.for([1, 2])(
+  'a repeat of ended tasks wakes no runner and tells no instant: %i of them',
+  async (count) => {
+    const queue = `ended-${count}`
+    const tasks = newTasks(count, { queue })
+    await enqueue(database, tasks)
+    await runToEnd(queue)
+    await pool.query('delete from izta.queue where name = $1', [queue])
+    expect(await enqueue(database, tasks)).toMatchObject({ wake: [], laterAt: undefined })
+    const runAt = new Date(Date.now() + 3_600_000)
+    expect(
+      await enqueue(database, [
+        ...tasks.map((task) => ({ ...task, runAt })),
+        newTask({ queue: `other-${count}` }),
+      ]),
+    ).toMatchObject({
+      wake: [`other-${count}`],
+      laterAt: undefined,
+    })
+    const { rows } = await pool.query('select from izta.queue where name = $1', [queue])
+    expect(rows).toEqual([])
+  },
+)

@@ -24,12 +24,13 @@ beforeAll(async () => {
   // 20,000 unfinished tasks, a few of them due, 40,000 ended ones, 5,000 schedules.
   await pool.query(`
     insert into izta.queue (name) select 'queue-' || n from generate_series(0, 4) n;
-    insert into izta.task (id, queue, job, payload, priority, run_at, due_at, key, key_until, schedule, slot, created_at)
-    select gen_random_uuid(), 'queue-' || n % 5, 'job-' || n % 50, '{}', n % 10, w.at, w.at,
+    insert into izta.task (id, queue, job, payload, priority, max_attempts, ready, run_at, due_at, key, key_until,
+      schedule, slot, created_at)
+    select gen_random_uuid(), 'queue-' || n % 5, 'job-' || n % 50, '{}', n % 10, 3, w.at <= izta.now(), w.at, w.at,
       case when n % 2 = 0 then 'key-' || n end, case when n % 2 = 0 then 'finished' end,
       case when n % 3 = 0 then 'schedule-' || n end, case when n % 3 = 0 then w.at end, izta.now()
     from generate_series(1, 20000) n
-    cross join lateral (select izta.now() + (n - 20) * interval '1 second' as at) w;
+    cross join lateral (select izta.now() + (n - 20) * interval '1 minute' as at) w;
     insert into izta.history (id, queue, job, status, payload, priority, attempt, max_attempts, losses, claims,
       created_at, due_at, finished_at, expires_at)
     select gen_random_uuid(), 'queue-' || n % 5, 'job-' || n % 50,

@@ -116,3 +116,14 @@ test('pruning takes what has expired, a bounded number at once, and no row that 
   const { rows } = await pool.query("select count(*)::int as left from izta.history where queue = 'pruned'")
   expect(rows).toEqual([{ left: 10 }])
 })
+
+test('the prune removes rows of queues that were not used for a day, and none of a definition', async () => {
+  await pool.query(
+    `insert into izta.queue (name, paused, used_at)
+    select name, name = 'old-paused', izta.now() - interval '2 days'
+    from unnest('{old,old-paused,old-defined}'::text[]) name`,
+  )
+  await database.query(registerQueuesStatement(['old-defined']))
+  await database.query(pruneStatement(10))
+  expect((await names()).filter((name) => name.startsWith('old'))).toEqual(['old-defined', 'old-paused'])
+})
