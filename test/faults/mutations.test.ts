@@ -8,3 +8,10 @@ test.each(mutations)('the places to break the engine by "$name" stand in $file',
   const text = read(mutation.file)
   expect(mutate(text, mutation)).not.toBe(text)
 })
+
+test.each(mutations.flatMap(({ test: named }) => named ?? []))(
+  'the test "$name" is in $file',
+  ({ file, name }) => {
+    expect(read(file)).toContain(`test('${name}'`)
+  },
+)

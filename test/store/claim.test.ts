@@ -220,3 +220,16 @@ test('a turn that only settles leaves the mark', async () => {
   )
   expect(rows).toEqual([{ marked: true }])
 })
+
+test('a claim holds one of the eight locks for claims until it commits', async () => {
+  await enqueue(database, [newTask({ queue: 'line' })])
+  const client = await connect()
+  await client.query('begin')
+  expect(await claim(onConnection(client), 1, { queues: ['line'] })).toHaveLength(1)
+  const { rows } = await client.query(
+    `select ((classid::bigint << 32) + objid::bigint) / 8 = 'izta.task'::regclass::oid::bigint as "forClaims"
+    from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()`,
+  )
+  await client.query('rollback')
+  expect(rows).toEqual([{ forClaims: true }])
+})
