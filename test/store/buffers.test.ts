@@ -146,7 +146,8 @@ test.for([0, 1])(
     await fill(rows)
     const above: string[] = []
     for (const [name, [statement, most]] of Object.entries(statements)) {
-      const buffers = await touched(statement)
+      // The smaller of two: the first may clear away what the server has left behind elsewhere.
+      const buffers = Math.min(await touched(statement), await touched(statement))
       if (buffers > most) above.push(`${name}: ${buffers}, more than ${most}`)
     }
     expect(above).toEqual([])
