@@ -122,7 +122,7 @@ comment on index izta.history_expires_at is 'pruning';
 CREATE INDEX history_finished_at ON izta.history USING brin (finished_at) WITH (autosummarize='on');
 comment on index izta.history_finished_at is 'counts since an instant';
 
-CREATE INDEX history_job ON izta.history USING btree (job, id);
+CREATE INDEX history_job ON izta.history USING btree (job, id) WHERE (job IS NOT NULL);
 comment on index izta.history_job is 'lists by job';
 
 CREATE INDEX history_unsuccessful ON izta.history USING btree (status, id) WHERE (status <> 'finished'::text);
