@@ -6,12 +6,7 @@ import type { Statement } from '../../src/db/database.ts'
 import { cancelStatement } from '../../src/store/cancel.ts'
 import { nextAlarmStatement } from '../../src/store/due.ts'
 import { enqueueOnlyStatement, enqueueStatement, keyHolderStatement } from '../../src/store/enqueue.ts'
-import {
-  earlierSlotStatement,
-  getStatement,
-  listStatement,
-  statusStatement,
-} from '../../src/store/inspect.ts'
+import { earlierSlotStatement, getStatement, statusStatement } from '../../src/store/inspect.ts'
 import { pruneStatement } from '../../src/store/prune.ts'
 import { wakeDueStatement, wakeQueueStatement } from '../../src/store/queues.ts'
 import { heldStatement, releaseHeldStatement } from '../../src/store/recover.ts'
@@ -49,14 +44,6 @@ const turn = {
 }
 const retention = { jobs: '{}', seconds: '{}', fallbackSeconds: 60 }
 const held = { lease, leaseMs: 60_000, except: [] }
-const filter = {
-  cursor: undefined,
-  queue: undefined,
-  job: undefined,
-  status: undefined,
-  limit: 20,
-  replyBytes: 1e6,
-}
 
 /** Each with the most buffers that one call may touch: index levels and pages of the rows that it is about. */
 const statements: Readonly<Record<string, [Statement, number]>> = {
@@ -89,7 +76,6 @@ const statements: Readonly<Record<string, [Statement, number]>> = {
   'a pruning of 20 rows': [pruneStatement(batch), 500],
   get: [getStatement(ids[0]!), 30],
   status: [statusStatement(ids[0]!), 30],
-  'a page of a list': [listStatement(filter), 200],
   'an earlier slot': [earlierSlotStatement('none', new Date(), uuidv7()), 20],
 }
 
