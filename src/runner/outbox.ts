@@ -1,5 +1,6 @@
 // Outcomes that wait to be sent to the database, in two lanes.
 import { defaults } from '../defaults.ts'
+import { mayExist } from '../store/enqueue.ts'
 import type { Ended } from './outcome.ts'
 
 /**
@@ -49,8 +50,7 @@ export class Outbox {
   }
 }
 
-const mayWait = ({ outcome }: Ended) =>
-  outcome.children.some((child) => child.key !== undefined || child.idWasGiven === true)
+const mayWait = ({ outcome }: Ended) => mayExist(outcome.children)
 
 /** How many outcomes one call carries: at least one, whose children are never split. */
 function fitting(ended: readonly Ended[]): number {

@@ -31,13 +31,13 @@ export const childrenJson = (parents: readonly { id: string; children: readonly 
   JSON.stringify(parents.flatMap(({ id, children }) => children.map((child) => taskObject(child, {}, id))))
 
 /**
- * Whether another task may have the id or the key of one of these. Then the insert may wait for the transaction that
- * makes or ends that task, and one that expects no conflict would be tried in vain.
+ * Whether another task may have the same id or key. Then the insert may wait for the transaction that makes or ends that
+ * task, and an insert that expects no conflict would be tried in vain.
  */
-export const mayExist = (tasks: readonly NewTask[]): boolean => tasks.some(mayWait)
-
-/** Whether another transaction may be about to store a task with the same key or id: then its insert waits for that. */
 export const mayWait = ({ key, idWasGiven }: NewTask): boolean => key !== undefined || idWasGiven === true
+
+/** The same of any of these. */
+export const mayExist = (tasks: readonly NewTask[]): boolean => tasks.some(mayWait)
 
 const laneOf = (tasks: readonly NewTask[]): Lane => (mayExist(tasks) ? 'may-wait' : 'quick')
 
